@@ -1,0 +1,1 @@
+"""Commands: demo, serve, node, status and the admin client."""

@@ -1,0 +1,1 @@
+"""Every decision: pure, synchronous, without I/O, clock, randomness or logging."""

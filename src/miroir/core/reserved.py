@@ -1,0 +1,55 @@
+"""The reserved names and values that Miroir keeps in every document on a node.
+
+Values consist only of separator characters (U+0700 to U+070D, base 14), so that they give no searchable
+word even with `searchableAttributes: ["*"]`, survive NFKD, and sort bytewise like the number they stand for.
+Measured in reference/parity-findings.md, section 3.
+"""
+
+from __future__ import annotations
+
+SHARD_FIELD = "_miroir_shard"
+SEQ_FIELD = "_miroir_seq"
+#: True on documents that exist only to make shards agree (schema and vocabulary); never shown or counted.
+GHOST_FIELD = "_miroir_ghost"
+RESERVED_PREFIX = "_miroir_"
+
+_BASE = 14
+_FIRST = 0x0700
+_SHARD_WIDTH = 3
+_SEQ_WIDTH = 9
+
+
+def _encode(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, _BASE)
+        digits.append(chr(_FIRST + digit))
+    assert number == 0, "number too large for its width"
+    return "".join(reversed(digits))
+
+
+def _decode(text: str) -> int:
+    number = 0
+    for character in text:
+        number = number * _BASE + ord(character) - _FIRST
+    return number
+
+
+def encode_shard(shard: int) -> str:
+    """Marker of a shard, 0 <= shard < 2744."""
+    return _encode(shard, _SHARD_WIDTH)
+
+
+def decode_shard(text: str) -> int:
+    """Inverse of `encode_shard`."""
+    return _decode(text)
+
+
+def encode_seq(seq: int) -> str:
+    """Marker of a sequence number, 0 <= seq < 14**9."""
+    return _encode(seq, _SEQ_WIDTH)
+
+
+def decode_seq(text: str) -> int:
+    """Inverse of `encode_seq`."""
+    return _decode(text)

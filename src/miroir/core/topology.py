@@ -1,0 +1,89 @@
+"""Nodes, groups, shards, and the immutable picture of the cluster that one request uses to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType
+
+NodeId = NewType("NodeId", str)
+GroupId = NewType("GroupId", int)
+ShardId = NewType("ShardId", int)
+#: The name an index has on the nodes; never changes, never shown to clients.
+PhysicalUid = NewType("PhysicalUid", str)
+
+
+class NodeLifecycle(StrEnum):
+    """What the operator wants of a node; health is another matter."""
+
+    JOINING = "joining"
+    ACTIVE = "active"
+    DRAINING = "draining"
+    REMOVED = "removed"
+
+
+class ReplicaState(StrEnum):
+    """State of one replica: one (index, shard) on one node."""
+
+    COPYING = "copying"  #: target of a copy; ops after the boundary are held for it
+    IN_SYNC = "in_sync"  #: holds every op its lane has applied; may answer reads when the lane is caught up
+    STALE = "stale"  #: missed something for good; must be rebuilt by a copy
+    RETIRING = "retiring"  #: no longer read; to be deleted when no reader of the old epoch is left
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    id: NodeId
+    address: str  #: base URL, without a trailing slash
+    group: GroupId = GroupId(0)
+    weight: float = 1.0
+    lifecycle: NodeLifecycle = NodeLifecycle.ACTIVE
+
+
+#: shard -> node -> state; index = shard number. Identical tables are shared between indexes.
+Placement = tuple[Mapping[NodeId, ReplicaState], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexView:
+    """One index as readers see it: everything up to its last completed task."""
+
+    uid: str
+    physical_uid: PhysicalUid
+    primary_key: str | None
+    placement: Placement
+    settings: Mapping[str, Any]  #: the client's effective settings, canonical keys, secrets in clear
+    created_at: int  #: ns since 1970
+    updated_at: int
+    field_order: tuple[str, ...] = ()  #: top-level names in order of first appearance in the whole index
+    exact: bool = False  #: vocabulary documents are kept on the shards
+
+    @property
+    def shard_count(self) -> int:
+        return len(self.placement)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The cluster at one moment. A request takes one and never looks again.
+
+    `lagging` holds the lanes (node, physical index) that have not applied some op the cluster has already
+    reported as succeeded: their replicas must not answer reads.
+    """
+
+    epoch: int
+    nodes: Mapping[NodeId, Node] = field(default_factory=dict)
+    live: frozenset[NodeId] = frozenset()
+    lagging: frozenset[tuple[NodeId, PhysicalUid]] = frozenset()
+    indexes: Mapping[str, IndexView] = field(default_factory=dict)
+
+    def readable(self, index: IndexView, shard: int) -> tuple[NodeId, ...]:
+        """Nodes whose replica of `shard` may answer a read now, in the placement's order."""
+        return tuple(
+            node
+            for node, state in index.placement[shard].items()
+            if state is ReplicaState.IN_SYNC
+            and node in self.live
+            and (node, index.physical_uid) not in self.lagging
+        )

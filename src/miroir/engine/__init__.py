@@ -1,0 +1,1 @@
+"""The embedded node: a small Meilisearch-compatible engine for development and tests."""

@@ -1,0 +1,1 @@
+"""Async: carries plans out, decides nothing about the domain."""
