@@ -1,0 +1,195 @@
+"""Facet tables: for every faceted path the documents by number, by string, and by existence.
+
+A `FacetIndex` is one immutable version; `updated` gives the next one at a cost proportional to the changes.
+Source of the rules: search-semantics A.2 and A.8.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from pyroaring import BitMap
+
+from miroir.engine.attribute_rules import GEO_FIELD, AttributeRules
+from miroir.engine.facet_values import PathValues, document_point, document_values
+from miroir.engine.persistent import OrderedKeys, PersistentMap
+
+Document = dict[str, Any]
+Point = tuple[float, float]
+Change = tuple[int, Document | None, Document | None]
+
+K = TypeVar("K", float, str)
+
+_NO_VALUES = PathValues()
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFacets:
+    """The table of one path. Keys of `strings` are normalised; `values` has what each document holds."""
+
+    numbers: PersistentMap[float, BitMap] = field(default_factory=PersistentMap)
+    strings: PersistentMap[str, BitMap] = field(default_factory=PersistentMap)
+    values: PersistentMap[int, PathValues] = field(default_factory=PersistentMap)
+    number_order: OrderedKeys[float] = field(default_factory=OrderedKeys)
+    string_order: OrderedKeys[str] = field(default_factory=OrderedKeys)
+    with_number: BitMap = field(default_factory=BitMap)  #: documents with at least one number
+    with_string: BitMap = field(default_factory=BitMap)
+    null: BitMap = field(default_factory=BitMap)
+    empty: BitMap = field(default_factory=BitMap)
+    exists: BitMap = field(default_factory=BitMap)
+
+    def original(self, docid: int, key: str) -> str:
+        """The spelling under which a document holds a key."""
+        return self.values[docid].strings[key]
+
+    def updated(self, changes: Mapping[int, tuple[PathValues | None, PathValues | None]]) -> FieldFacets:
+        """A version in which each document's values are replaced; None means nothing at this path."""
+        numbers = _Postings(self.numbers)
+        strings = _Postings(self.strings)
+        flags = {
+            name: getattr(self, name).copy()
+            for name in ("with_number", "with_string", "null", "empty", "exists")
+        }
+        for docid, (old, new) in changes.items():
+            before, after = old or _NO_VALUES, new or _NO_VALUES
+            numbers.change(docid, before.numbers, after.numbers)
+            strings.change(docid, before.strings, after.strings)
+            for name, holds in (
+                ("with_number", bool(after.numbers)),
+                ("with_string", bool(after.strings)),
+                ("null", after.is_null),
+                ("empty", after.is_empty),
+                ("exists", new is not None),
+            ):
+                if holds:
+                    flags[name].add(docid)
+                else:
+                    flags[name].discard(docid)
+        new_numbers, number_changes = numbers.finished()
+        new_strings, string_changes = strings.finished()
+        return FieldFacets(
+            numbers=new_numbers,
+            strings=new_strings,
+            values=self.values.updated({docid: new for docid, (_, new) in changes.items()}),
+            number_order=self.number_order.updated(*number_changes),
+            string_order=self.string_order.updated(*string_changes),
+            **flags,
+        )
+
+
+class _Postings(Generic[K]):
+    """Collects the changes of one batch to a table of key -> documents."""
+
+    def __init__(self, table: PersistentMap[K, BitMap]) -> None:
+        self._table: PersistentMap[K, BitMap] = table
+        self._added: dict[K, list[int]] = defaultdict(list)
+        self._removed: dict[K, list[int]] = defaultdict(list)
+
+    def change(self, docid: int, before: Iterable[K], after: Iterable[K]) -> None:
+        old, new = set(before), set(after)
+        for key in new - old:
+            self._added[key].append(docid)
+        for key in old - new:
+            self._removed[key].append(docid)
+
+    def finished(self) -> tuple[PersistentMap[K, BitMap], tuple[list[K], list[K]]]:
+        """The new table, and the keys that came and went."""
+        changes: dict[K, BitMap | None] = {}
+        came: list[K] = []
+        gone: list[K] = []
+        for key in self._added.keys() | self._removed.keys():
+            current = self._table.get(key)
+            documents = BitMap() if current is None else current.copy()
+            documents.update(self._added.get(key, ()))
+            documents.difference_update(BitMap(self._removed.get(key, ())))
+            changes[key] = documents or None
+            if current is None and documents:
+                came.append(key)
+            elif current is not None and not documents:
+                gone.append(key)
+        return self._table.updated(changes), (came, gone)
+
+
+@dataclass(frozen=True, slots=True)
+class FacetIndex:
+    """One version of all facet tables.
+
+    `fields` has an entry for every faceted path that any document ever had; `known` also the other names
+    that were seen at the top level, since an unknown attribute behaves differently from an empty one.
+    """
+
+    rules: AttributeRules = field(default_factory=AttributeRules)
+    fields: Mapping[str, FieldFacets] = field(default_factory=dict)
+    known: frozenset[str] = frozenset()
+    points: PersistentMap[int, Point] = field(default_factory=PersistentMap)
+    with_point: BitMap = field(default_factory=BitMap)
+
+    def updated(
+        self, settings: Mapping[str, Any], changes: Sequence[Change], primary_key: str | None = None
+    ) -> FacetIndex:
+        """The next version after (docid, old document, new document) changes under unchanged settings.
+
+        Raises:
+            ApiError: `invalid_document_geo_field`; the batch must then be dropped.
+        """
+        rules = self.rules if self.rules == AttributeRules.of(settings) else AttributeRules.of(settings)
+        by_path: dict[str, dict[int, tuple[PathValues | None, PathValues | None]]] = defaultdict(dict)
+        points: dict[int, Point | None] = {}
+        names: set[str] = set()
+        for docid, old, new in changes:
+            before = document_values(old, rules) if old is not None else {}
+            after = document_values(new, rules) if new is not None else {}
+            for path in before.keys() | after.keys():
+                pair = before.get(path), after.get(path)
+                if pair[0] != pair[1]:
+                    by_path[path][docid] = pair
+            names.update(new or ())
+            names.update(after)
+            if rules.has_geo and ((old and GEO_FIELD in old) or (new and GEO_FIELD in new)):
+                points[docid] = document_point(new, _id_text(new, primary_key)) if new is not None else None
+        fields = dict(self.fields)
+        for path, path_changes in by_path.items():
+            fields[path] = fields.get(path, FieldFacets()).updated(path_changes)
+        with_point = self.with_point
+        if points:
+            with_point = (with_point - BitMap(points)) | BitMap(d for d, point in points.items() if point)
+        return FacetIndex(
+            rules=rules,
+            fields=fields,
+            known=self.known if names <= self.known else self.known | names,
+            points=self.points.updated(points),
+            with_point=with_point,
+        )
+
+    def rebuilt(
+        self, settings: Mapping[str, Any], documents: Mapping[int, Document], primary_key: str | None = None
+    ) -> FacetIndex:
+        """The tables under new settings; names once known stay known."""
+        rules = AttributeRules.of(settings)
+        if rules == self.rules:
+            return self
+        empty = FacetIndex(
+            rules=rules,
+            known=self.known,
+            fields={n: FieldFacets() for n in self.known if rules.is_faceted(n)},
+        )
+        return empty.updated(
+            settings, [(docid, None, document) for docid, document in documents.items()], primary_key
+        )
+
+    def cleared(self) -> FacetIndex:
+        """The tables without any document; names stay known."""
+        return replace(
+            self, fields={n: FieldFacets() for n in self.fields}, points=PersistentMap(), with_point=BitMap()
+        )
+
+    def table(self, path: str) -> FieldFacets | None:
+        """The table of a path, None when the path was never seen or is not faceted."""
+        return self.fields.get(path)
+
+
+def _id_text(document: Document, primary_key: str | None) -> str:
+    return str(document.get(primary_key, "")) if primary_key is not None else ""
