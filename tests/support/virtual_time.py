@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Deadlock(RuntimeError):
+class DeadlockError(RuntimeError):
     """Nothing is ready and no timer is set: somebody waits for what nobody will do."""
 
 
@@ -28,7 +28,7 @@ class _Jump(selectors.DefaultSelector):
         if ready or timeout == 0:
             return ready
         if timeout is None:
-            raise Deadlock("nothing is ready and no timer is set")
+            raise DeadlockError("nothing is ready and no timer is set")
         if timeout > 0:
             self.loop.now_s += timeout
         return []
