@@ -1,0 +1,1 @@
+"""Ranking rules: each splits a bucket of documents into smaller ones, best first."""
