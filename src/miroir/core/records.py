@@ -1,0 +1,130 @@
+"""Rows of the orchestrator's store: what an accepted op, an index, a lane and a node are on disk.
+
+Pure values and their encoding. Fields are only ever added, with a default, so that an older row still reads.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from miroir.core.topology import ReplicaState
+
+S = TypeVar("S")
+
+
+class OpRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One accepted mutation. Its payload (documents, ids) is a row of its own; its task too."""
+
+    id: int
+    kind: str  #: core.ops.OpKind
+    names: tuple[str, ...]  #: logical uids whose earlier ops it must wait for
+    index_uid: str | None = None
+    args: dict[str, Any] = {}
+    payload_bytes: int = 0
+    accepted_at: int = 0
+    #: accepted -> sequenced (resolution stored) -> done (task finished; kept until the lanes are done)
+    stage: str = "accepted"
+
+
+class IndexState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One index by physical uid, as of some op."""
+
+    physical: str
+    created_at: int
+    updated_at: int
+    primary_key: str | None = None
+    settings: dict[str, Any] = {}  #: the client's effective settings
+    field_order: tuple[str, ...] = ()
+    exact: bool = False
+    document_count: int = 0
+    field_distribution: dict[str, int] = {}
+
+
+class IndexChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one op changes of one index; UNSET fields stay."""
+
+    created: IndexState | None = None
+    primary_key: str | None | msgspec.UnsetType = msgspec.UNSET
+    settings: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    new_fields: tuple[str, ...] = ()
+    document_count: int | msgspec.UnsetType = msgspec.UNSET
+    field_distribution: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+
+
+class CatalogueChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one op changes of the catalogue; applied first to the sequenced, at completion to the visible one."""
+
+    names: dict[str, str | None] = {}  #: logical -> physical; None removes the name
+    indexes: dict[str, IndexChange] = {}
+    relabel: dict[str, str] = {}  #: logical uid of earlier tasks -> new label
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an op became once everything before it was known; holds no decision that is still open."""
+
+    physical: str | None = None
+    #: core.ops.Action: what lanes deliver
+    action: str = "none"
+    #: aligned with the payload's documents; -1 = not written (skipCreation, superseded)
+    seqs: list[int] = []
+    ids: list[str] = []  #: of a deletion: ids that existed
+    shards: tuple[int, ...] = ()  #: shards touched; empty with `everywhere`
+    everywhere: bool = False  #: every node of the index gets it (settings, clear, create, drop)
+    merge: bool = False
+    primary_key: str | None = None
+    node_settings: dict[str, Any] | None = None
+    change: CatalogueChange | None = None
+    #: document ids first created by this op, to be forgotten if nodes refuse it
+    created_ids: list[str] = []
+    details: dict[str, Any] | None = None  #: of the task, once it succeeded
+    error: dict[str, Any] | None = None  #: failed before any node saw it
+
+
+class PlacementRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Which replicas of an index exist; changed by compare-and-set on the cluster's epoch."""
+
+    shards: tuple[dict[str, ReplicaState], ...]
+    epoch: int
+
+
+class LaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far one (node, physical index) is."""
+
+    applied: int = -1  #: every op of the index up to here is done on the node
+    lagging: bool = False  #: the cluster reported an op as done that this lane has not applied
+
+
+class NodeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    address: str
+    group: int = 0
+    weight: float = 1.0
+    lifecycle: str = "active"
+    identity: str | None = None  #: written on the node at first contact; another one means another disk
+    version: str | None = None
+
+
+class IdempotencyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    body_sha256: bytes
+    op_id: int
+    expires_at: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {}
+
+
+def encode(record: object) -> bytes:
+    """Bytes of a row."""
+    return _encoder.encode(record)
+
+
+def decode(kind: type[S], row: bytes) -> S:
+    """Inverse of `encode`. Raises msgspec.ValidationError on a row of another shape."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    value: S = decoder.decode(row)
+    return value
