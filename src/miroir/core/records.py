@@ -46,7 +46,7 @@ class IndexChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What one op changes of one index; UNSET fields stay."""
 
     created: IndexState | None = None
-    primary_key: str | None | msgspec.UnsetType = msgspec.UNSET
+    primary_key: str | msgspec.UnsetType | None = msgspec.UNSET
     settings: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     new_fields: tuple[str, ...] = ()
     document_count: int | msgspec.UnsetType = msgspec.UNSET

@@ -23,7 +23,9 @@ class Table(StrEnum):
 
     META = "meta"  #: (name,) -> cluster id, epoch, next op id, next physical number
     NODES = "nodes"  #: (node id,) -> core.records.NodeRecord
-    CATALOGUE = "catalogue"  #: (which, "name", logical uid) -> physical uid; (which, "index", physical) -> IndexState
+    CATALOGUE = (
+        "catalogue"  #: (which, "name", logical uid) -> physical uid; (which, "index", physical) -> IndexState
+    )
     PLACEMENT = "placement"  #: (physical uid,) -> PlacementRecord
     OPS = "ops"  #: (op id,) -> OpRecord, until its lanes are done with it
     PAYLOADS = "payloads"  #: (op id,) -> documents or ids as accepted
@@ -41,7 +43,7 @@ class StoreError(MiroirError):
     """The store did not do it: nothing of the transaction is kept."""
 
 
-class Conflict(StoreError):
+class Conflict(StoreError):  # noqa: N818 - the name in errors.py
     """A compare-and-set lost: load again."""
 
 

@@ -1,0 +1,57 @@
+"""The orchestrator as the backend of the front desk: one table from route to handler.
+
+Handlers come in groups, one module each; reads are a group like the others (`api/backend_reads.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from miroir.meili.codes import ApiError
+from miroir.meili.commands import Call
+from miroir.meili.edge import KeyRecord
+from miroir.meili.http import HttpReply
+
+Answer = HttpReply | tuple[int, Any]
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class OrchestratorBackend:
+    """Implements `meili.edge.Backend`.
+
+    `groups` are tables route name -> handler; a route in two groups is a mistake of ours.
+    """
+
+    def __init__(
+        self,
+        *groups: Mapping[str, Handler],
+        master_key: str | None,
+        keys: Callable[[], Mapping[str, KeyRecord]],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._handlers: dict[str, Handler] = {}
+        for group in groups:
+            twice = self._handlers.keys() & group.keys()
+            assert not twice, f"routes handled twice: {sorted(twice)}"
+            self._handlers.update(group)
+        self._master_key = master_key
+        self._keys = keys
+        self._now_ns = now_ns
+
+    @property
+    def master_key(self) -> str | None:
+        return self._master_key
+
+    def keys(self) -> Mapping[str, KeyRecord]:
+        return self._keys()
+
+    def now_ns(self) -> int:
+        return self._now_ns()
+
+    async def handle(self, call: Call) -> Answer:
+        """Answer one call. Raises ApiError; a route nobody handles is refused in words."""
+        handler = self._handlers.get(call.route)
+        if handler is None:
+            raise ApiError("feature_not_enabled", f"`{call.request.path}` is not available through Miroir.")
+        return await handler(call)

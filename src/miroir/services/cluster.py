@@ -1,0 +1,194 @@
+"""The current picture of the cluster, and its only writer.
+
+`snapshot()` is one immutable value; a request takes it once. Everything here is in memory and follows what the
+store already holds: callers commit first and tell the cluster afterwards, without awaiting in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from uuid import uuid4
+
+from miroir.core.catalogue import Catalogue
+from miroir.core.records import (
+    IndexState,
+    LaneRecord,
+    NodeRecord,
+    PlacementRecord,
+    decode,
+    encode,
+)
+from miroir.core.topology import (
+    GroupId,
+    IndexView,
+    Node,
+    NodeId,
+    NodeLifecycle,
+    PhysicalUid,
+    Placement,
+    ReplicaState,
+    Snapshot,
+)
+from miroir.ports.nodes import NodeTransport
+from miroir.ports.store import Reader, Store, Table, Tx
+
+SEQUENCED = "sequenced"
+VISIBLE = "visible"
+
+
+class Cluster:
+    """Nodes, placement, health, lanes behind, and both catalogues."""
+
+    def __init__(self, store: Store, transport: NodeTransport) -> None:
+        self._store = store
+        self._transport = transport
+        self.cluster_id = ""
+        self.epoch = 0
+        self.nodes: dict[str, NodeRecord] = {}
+        self.placement: dict[str, PlacementRecord] = {}
+        self.sequenced = Catalogue()
+        self.visible = Catalogue()
+        self.lanes: dict[tuple[str, str], LaneRecord] = {}  #: (physical, node) -> as stored
+        self.live: set[NodeId] = set()
+        self._views: dict[str, tuple[object, IndexView]] = {}
+        self._snapshot = Snapshot(epoch=0)
+        self._listeners: list[Callable[[Snapshot], None]] = []
+
+    def snapshot(self) -> Snapshot:
+        """The cluster as of now."""
+        return self._snapshot
+
+    def subscribe(self, listener: Callable[[Snapshot], None]) -> None:
+        """Call `listener` with every new snapshot, from now on."""
+        self._listeners.append(listener)
+
+    async def open(self, configured: Iterable[NodeRecord]) -> None:
+        """Load everything; nodes of the configuration that are not known yet join as active members.
+
+        A changed address in the configuration is taken over; nothing else of a known node is, and a node that
+        left the configuration stays: the node list never moves ownership by itself (design.md, D3).
+        """
+        wanted = {node.id: node for node in configured}
+        fresh_id = str(uuid4())
+
+        def join(tx: Tx) -> None:
+            if tx.get(Table.META, ("cluster_id",)) is None:
+                tx.put(Table.META, ("cluster_id",), fresh_id.encode())
+            for node in wanted.values():
+                row = tx.get(Table.NODES, (node.id,))
+                known = node if row is None else decode(NodeRecord, row)
+                if row is None or known.address != node.address:
+                    tx.put(Table.NODES, (node.id,), encode(_moved(known, node.address)))
+
+        await self._store.transact(join)
+        self._store.read(self._load)
+        for record in self.nodes.values():
+            self._transport.set_address(NodeId(record.id), record.address)
+        self.publish()
+
+    def _load(self, reader: Reader) -> None:
+        row = reader.get(Table.META, ("cluster_id",))
+        self.cluster_id = (row or b"").decode()
+        epoch = reader.get(Table.META, ("epoch",))
+        self.epoch = int(epoch) if epoch else 0
+        self.nodes = {str(k[0]): decode(NodeRecord, v) for k, v in reader.scan(Table.NODES)}
+        self.placement = {str(k[0]): decode(PlacementRecord, v) for k, v in reader.scan(Table.PLACEMENT)}
+        self.lanes = {(str(k[0]), str(k[1])): decode(LaneRecord, v) for k, v in reader.scan(Table.LANES)}
+        for which, catalogue in ((SEQUENCED, self.sequenced), (VISIBLE, self.visible)):
+            catalogue.names = {
+                str(k[2]): v.decode() for k, v in reader.scan(Table.CATALOGUE, (which, "name"))
+            }
+            catalogue.indexes = {
+                str(k[2]): decode(IndexState, v) for k, v in reader.scan(Table.CATALOGUE, (which, "index"))
+            }
+
+    def publish(self) -> None:
+        """Make a new snapshot of the current state and hand it out from now on."""
+        views = {}
+        for logical, physical in self.visible.names.items():
+            state = self.visible.indexes[physical]
+            cached = self._views.get(logical)
+            if cached is None or cached[0] is not state or cached[1].placement is not self.placed(physical):
+                self._views[logical] = (state, _view(logical, state, self.placed(physical)))
+            views[logical] = self._views[logical][1]
+        for logical in [name for name in self._views if name not in views]:
+            del self._views[logical]
+        self._snapshot = Snapshot(
+            epoch=self.epoch,
+            nodes={NodeId(n.id): _node(n) for n in self.nodes.values()},
+            live=frozenset(self.live),
+            lagging=frozenset(
+                (NodeId(node), PhysicalUid(physical))
+                for (physical, node), lane in self.lanes.items()
+                if lane.lagging
+            ),
+            indexes=views,
+        )
+        for listener in self._listeners:
+            listener(self._snapshot)
+
+    def placed(self, physical: str) -> Placement:
+        """Placement of one index; the same object until it changes."""
+        record = self.placement[physical]
+        return record.shards  # type: ignore[return-value]  # node ids are plain strings on disk
+
+    def members(self, physical: str) -> dict[str, frozenset[int]]:
+        """Nodes that take part in writes of this index -> their shards (in sync, or being copied to)."""
+        found: dict[str, set[int]] = {}
+        for shard, replicas in enumerate(self.placement[physical].shards):
+            for node, state in replicas.items():
+                if state in (ReplicaState.IN_SYNC, ReplicaState.COPYING):
+                    found.setdefault(node, set()).add(shard)
+        return {node: frozenset(shards) for node, shards in found.items()}
+
+    def active_nodes(self) -> list[Node]:
+        """Nodes that new indexes are placed on, by id."""
+        return sorted(
+            (_node(n) for n in self.nodes.values() if n.lifecycle == NodeLifecycle.ACTIVE),
+            key=lambda node: node.id,
+        )
+
+    def set_live(self, live: Mapping[NodeId, bool]) -> bool:
+        """Take over probe results; True when something changed (a new snapshot is then published)."""
+        wanted = {node for node in self.live if live.get(node, True)} | {n for n, up in live.items() if up}
+        if wanted == self.live:
+            return False
+        self.live = wanted
+        self.publish()
+        return True
+
+
+def _moved(node: NodeRecord, address: str) -> NodeRecord:
+    return NodeRecord(
+        id=node.id,
+        address=address,
+        group=node.group,
+        weight=node.weight,
+        lifecycle=node.lifecycle,
+        identity=node.identity,
+        version=node.version,
+    )
+
+
+def _node(record: NodeRecord) -> Node:
+    return Node(
+        id=NodeId(record.id),
+        address=record.address,
+        group=GroupId(record.group),
+        weight=record.weight,
+        lifecycle=NodeLifecycle(record.lifecycle),
+    )
+
+
+def _view(logical: str, state: IndexState, placement: Placement) -> IndexView:
+    return IndexView(
+        uid=logical,
+        physical_uid=PhysicalUid(state.physical),
+        primary_key=state.primary_key,
+        placement=placement,
+        settings=state.settings,
+        created_at=state.created_at,
+        updated_at=state.updated_at,
+        field_order=state.field_order,
+        exact=state.exact,
+    )
