@@ -1,0 +1,191 @@
+"""`facetDistribution` and `facetStats`: which values stand in a set of candidates, in which order, how many.
+
+The order and the cut follow the server's two ways of counting: up to 3,000 candidates an alphabetical
+facet is counted document by document (numbers sorted as text), else over the facet tree
+(search-semantics D.5). The tree matters for the order of equal counts, so its shape is imitated.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pyroaring import BitMap
+
+from miroir.engine.attribute_rules import AttributeRules, covers
+from miroir.engine.facets import FacetIndex, FieldFacets
+from miroir.engine.geo import shown_float
+from miroir.meili.codes import ApiError
+
+#: Up to this many candidates alphabetical facets are counted document by document.
+CANDIDATES_THRESHOLD = 3000
+DEFAULT_MAX_VALUES = 100
+_GROUP_SIZE = 4
+_LEVEL_SIZE_MIN = 5
+
+Distribution = dict[str, dict[str, int]]
+Stats = dict[str, dict[str, float]]
+
+
+def check_facets(rules: AttributeRules, facets: Sequence[str]) -> None:
+    """Refuse facet names that no filterable rule covers.
+
+    Raises:
+        ApiError: `invalid_search_facets`, for the first in alphabetical order.
+    """
+    for name in facets:
+        if name == "*":
+            continue
+        found = rules.rule_of(name)
+        if found is not None and found[1].is_filterable:
+            continue
+        raise ApiError("invalid_search_facets", _not_filterable(rules, name, found[0] if found else None))
+
+
+def _not_filterable(rules: AttributeRules, name: str, rule_position: int | None) -> str:
+    start = f"Invalid facet distribution: Attribute `{name}` is not filterable."
+    if rule_position is not None:
+        return (
+            f"{start} Note: this attribute matches rule #{rule_position} in filterableAttributes, but this rule does "
+            f"not enable filtering.\nHint: enable filtering in rule #{rule_position} by modifying the features.filter "
+            f"object\nHint: prepend another rule matching `{name}` with appropriate filter features before rule "
+            f"#{rule_position}"
+        )
+    patterns = sorted({p for r in rules.filterable if r.is_filterable for p in r.shown_patterns})
+    if not patterns:
+        return f"{start} This index does not have configured filterable attributes."
+    return f"{start} Available filterable attributes patterns are: `{', '.join(patterns)}`."
+
+
+def selected_fields(index: FacetIndex, facets: Iterable[str]) -> list[str]:
+    """Known filterable paths that the requested facets name, sorted."""
+    wanted = tuple(facets)
+    every = "*" in wanted
+    return sorted(
+        path
+        for path in index.known.union(index.fields)
+        if index.rules.is_filterable(path) and (every or any(covers(name, path) for name in wanted))
+    )
+
+
+def facet_distribution(
+    index: FacetIndex, settings: Mapping[str, Any], facets: Sequence[str], candidates: BitMap
+) -> tuple[Distribution, Stats]:
+    """Counts per value and stats per numeric facet over `candidates`, both by path in order of names."""
+    faceting = settings.get("faceting") or {}
+    limit = faceting.get("maxValuesPerFacet", DEFAULT_MAX_VALUES)
+    orders = faceting.get("sortFacetValuesBy") or {}
+    distribution: Distribution = {}
+    stats: Stats = {}
+    for path in selected_fields(index, facets):
+        table = index.fields.get(path, _EMPTY)
+        by_count = orders.get(path, orders.get("*", "alpha")) == "count"
+        distribution[path] = field_distribution(table, candidates, limit=limit, by_count=by_count)
+        bounds = number_bounds(table, candidates)
+        if bounds is not None:
+            stats[path] = {"min": bounds[0], "max": bounds[1]}
+    return distribution, stats
+
+
+_EMPTY = FieldFacets()
+
+
+def number_bounds(table: FieldFacets, candidates: BitMap) -> tuple[float, float] | None:
+    """Smallest and largest number among the candidates."""
+    if not table.with_number.intersect(candidates):
+        return None
+    keys = table.number_order.keys
+    least = next(key for key in keys if table.numbers[key].intersect(candidates))
+    most = next(key for key in reversed(keys) if table.numbers[key].intersect(candidates))
+    return least, most
+
+
+def field_distribution(
+    table: FieldFacets, candidates: BitMap, *, limit: int, by_count: bool
+) -> dict[str, int]:
+    """Counts by shown value of one path, ordered and cut as the server does."""
+    if not by_count and len(candidates) <= CANDIDATES_THRESHOLD:
+        return _by_documents(table, candidates, limit)
+    shown: dict[str, int] = {}
+    for key, count, _ in _walk(
+        table.number_order.keys, table.numbers, candidates & table.with_number, by_count
+    ):
+        shown[shown_float(key)] = count
+        if len(shown) == limit:
+            break
+    for text, count, docid in _walk(
+        table.string_order.keys, table.strings, candidates & table.with_string, by_count
+    ):
+        shown[table.original(docid, text)] = count
+        if len(shown) == limit:
+            break
+    return shown
+
+
+def _by_documents(table: FieldFacets, candidates: BitMap, limit: int) -> dict[str, int]:
+    numbers: dict[float, int] = {}
+    for docid in candidates & table.with_number:
+        for number in table.values[docid].numbers:
+            numbers[number] = numbers.get(number, 0) + 1
+    strings: dict[str, list[Any]] = {}
+    for docid in candidates & table.with_string:
+        for key, original in table.values[docid].strings.items():
+            entry = strings.get(key)
+            if entry is None:
+                strings[key] = [original, 1]
+            else:
+                entry[1] += 1
+    shown = dict(sorted((shown_float(number), count) for number, count in numbers.items())[:limit])
+    for key in sorted(strings)[: max(0, limit - len(shown))]:
+        original, count = strings[key]
+        shown[original] = count
+    return shown
+
+
+def _walk(
+    keys: Sequence[Any], postings: Mapping[Any, BitMap], candidates: BitMap, by_count: bool
+) -> Iterable[Any]:
+    """(key, count, lowest docid) of every key among the candidates, in order of keys or of counts."""
+    if not candidates:
+        return
+    if by_count:
+        yield from _by_falling_count(keys, postings, candidates)
+        return
+    for key in keys:
+        common = postings[key] & candidates
+        if common:
+            yield key, len(common), common.min()
+
+
+def _by_falling_count(
+    keys: Sequence[Any], postings: Mapping[Any, BitMap], candidates: BitMap
+) -> Iterable[Any]:
+    """Keys as they leave a heap over the facet tree: larger count first, then leaves, then larger keys."""
+    leaves = [(position, postings[key] & candidates) for position, key in enumerate(keys)]
+    levels: list[list[tuple[int, BitMap, int]]] = [[(p, common, 1) for p, common in leaves]]
+    while len(levels[-1]) // _GROUP_SIZE >= _LEVEL_SIZE_MIN:
+        below = levels[-1]
+        groups = []
+        for start in range(0, len(below), _GROUP_SIZE):
+            members = below[start : start + _GROUP_SIZE]
+            groups.append((start, BitMap.union(*(m[1] for m in members)), len(members)))
+        levels.append(groups)
+    heap: list[tuple[int, int, int, int]] = []
+
+    def push(level: int, place: int) -> None:
+        count = len(levels[level][place][1])
+        if count:
+            # The heap gives its smallest: negate the count, lower levels first, larger keys first.
+            heapq.heappush(heap, (-count, level, -place, place))
+
+    for place in range(len(levels[-1])):
+        push(len(levels) - 1, place)
+    while heap:
+        _, level, _, place = heapq.heappop(heap)
+        start, common, size = levels[level][place]
+        if level == 0:
+            yield keys[place], len(common), common.min()
+            continue
+        for child in range(start, start + size):
+            push(level - 1, child)
