@@ -79,6 +79,29 @@ class Swap:
     rename: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FieldsQuery:
+    """POST /fields: page and filter; None = not restricted."""
+
+    offset: int = 0
+    limit: int = 20
+    attribute_patterns: tuple[str, ...] | None = None
+    displayed: bool | None = None
+    searchable: bool | None = None
+    sortable: bool | None = None
+    distinct: bool | None = None
+    ranking_rule: bool | None = None
+    filterable: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatsQuery:
+    """GET /stats: `human_sizes` prints sizes as `"4 KiB"`."""
+
+    show_internal_database_sizes: bool = False
+    human_sizes: bool = False
+
+
 # --- documents ----------------------------------------------------------------------------------
 
 
@@ -318,8 +341,19 @@ class KeyUpdate:
 
 @dataclass(frozen=True, slots=True)
 class WebhookWrite:
-    """`url` None: not sent. `headers` None: not sent, unless `clear_headers`; a None value removes one."""
+    """`url` None: not sent, unless `clear_url`. `headers` None: not sent, unless `clear_headers`; a None value removes one."""
 
     url: str | None = None
     headers: Mapping[str, str | None] | None = None
     clear_headers: bool = False
+    clear_url: bool = False  #: null was sent, which is refused once the webhook is known
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """POST /export. `indexes`: pattern -> {"filter", "overrideSettings"}."""
+
+    url: str
+    api_key: str | None
+    payload_size: int | str | None
+    indexes: Mapping[str, JsonObject]

@@ -5,24 +5,20 @@ Used by the embedded engine and by the orchestrator alike, so that both check, r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import orjson
+
+from miroir.meili.auth import KeyRecord, authenticate
+from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
-from miroir.meili.http import HttpReply
+from miroir.meili.decode import compact_json
+from miroir.meili.http import HttpReply, HttpRequest
+from miroir.meili.indexes import check_uid
+from miroir.meili.routes import ROUTER, Incoming, Route, Router
 
-
-class KeyRecord(Protocol):
-    """An API key as `meili/auth.py` needs it (see `meili/keys.py` for the full record)."""
-
-    @property
-    def uid(self) -> str: ...
-    @property
-    def actions(self) -> tuple[str, ...]: ...
-    @property
-    def indexes(self) -> tuple[str, ...]: ...
-    @property
-    def expires_at(self) -> int | None: ...
+__all__ = ["Backend", "Edge", "KeyRecord", "error_reply", "json_reply"]
 
 
 class Backend(Protocol):
@@ -42,5 +38,86 @@ class Backend(Protocol):
         ...
 
     async def handle(self, call: Call) -> HttpReply | tuple[int, Any]:
-        """Answer one call: a finished reply, or (status, JSON value). Raises ApiError."""
+        """Answer one call: a finished reply, or (status, JSON value; None for no body). Raises ApiError."""
         ...
+
+
+def json_reply(status: int, value: Any) -> HttpReply:
+    """A JSON answer; None means an answer without a body."""
+    if value is None:
+        return HttpReply(status, b"", None)
+    try:
+        return HttpReply(status, orjson.dumps(value))
+    except TypeError:  # integers beyond 64 bits
+        return HttpReply(status, compact_json(value).encode())
+
+
+def error_reply(error: ApiError) -> HttpReply:
+    """The answer that carries an error; every 503 asks to come back in ten seconds."""
+    headers = {"retry-after": "10"} if error.status == 503 else {}
+    return HttpReply(error.status, orjson.dumps(error.body()), headers=headers | error.headers)
+
+
+class Edge:
+    """Routes, authenticates, decodes, lets the backend answer, renders.
+
+    `on_error` is told of every exception that is no ApiError; the client then sees a 500 `internal`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        on_error: Callable[[HttpRequest, Exception], None] | None = None,
+        router: Router = ROUTER,
+    ) -> None:
+        self.backend = backend
+        self._on_error = on_error
+        self._router = router
+
+    async def respond(self, request: HttpRequest) -> HttpReply:
+        """Answer one request; never raises but for cancellation."""
+        found = self._router.find(request.path)
+        if found is None:
+            return HttpReply(404, content_type=None)
+        methods, path = found
+        route = methods.get(request.method)
+        if route is None:
+            return HttpReply(405, content_type=None, headers={"allow": ", ".join(sorted(methods))})
+        try:
+            answer = await self.backend.handle(self._call(route, request, path))
+        except ApiError as error:
+            return error_reply(error)
+        except Exception as error:  # noqa: BLE001 - the edge is where a bug becomes a 500
+            if self._on_error is not None:
+                self._on_error(request, error)
+            return error_reply(ApiError("internal", "An internal error has occurred."))
+        return answer if isinstance(answer, HttpReply) else json_reply(*answer)
+
+    def route_name(self, request: HttpRequest) -> str | None:
+        """Name of the route a request would take, for logs and metrics; None when there is none."""
+        found = self._router.find(request.path)
+        route = found and found[0].get(request.method)
+        return route.name if route else None
+
+    def _call(self, route: Route, request: HttpRequest, path: dict[str, str]) -> Call:
+        backend = self.backend
+        index_uid = path.pop("index_uid", None)
+        now_ns = backend.now_ns()
+        header = request.headers.get("authorization")
+        access = authenticate(
+            header if route.actions else None,
+            route.actions,
+            index_uid,
+            master_key=backend.master_key,
+            keys=backend.keys(),
+            now_ns=now_ns,
+        )
+        if route.uid_first and index_uid is not None:
+            check_uid(index_uid)
+        args = None if route.decode is None else route.decode(Incoming(request, path, now_ns))
+        if index_uid is not None:
+            check_uid(index_uid)
+        if route.check is not None:
+            args = route.check(args, access)
+        return Call(route.name, access, request, index_uid, path, args)

@@ -1,10 +1,18 @@
-"""Tasks and batches as clients see them: records, views, filters, pages."""
+"""Tasks and batches as clients see them: records, views, filters, pages. Pure functions over sequences of records."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import msgspec
+
+from miroir.meili.codes import ApiError
+from miroir.meili.commands import Access, TaskFilter, TasksQuery, TasksSelect
+from miroir.meili.dates import format_date, format_duration, format_optional_date
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,3 +31,313 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: int | None = None
     custom_metadata: str | None = None
     swaps: tuple[tuple[str, str], ...] = ()  #: indexes of an indexSwap, for filtering and relabelling
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch: what ran together. `progress` is the JSON object shown while it runs."""
+
+    uid: int
+    started_at: int
+    finished_at: int | None = None
+    strategy: str = "batched all enqueued tasks"
+    progress: dict[str, Any] | None = None
+
+
+#: Every type, in the order that messages list them.
+KINDS = (
+    "documentAdditionOrUpdate", "documentEdition", "documentDeletion", "settingsUpdate", "indexCreation",
+    "indexDeletion", "indexUpdate", "indexSwap", "taskCancelation", "taskDeletion", "dumpCreation",
+    "snapshotCreation", "export", "upgradeDatabase", "indexCompaction", "networkTopologyChange", "dsrUpdate",
+    "dsrClear",
+)  # fmt: skip
+STATUSES = ("enqueued", "processing", "succeeded", "failed", "canceled")
+FINISHED = frozenset({"succeeded", "failed", "canceled"})
+
+
+# --- views --------------------------------------------------------------------------------------
+
+
+def summary(task: Task) -> dict[str, Any]:
+    """SummarizedTask: the answer of every route that makes a task."""
+    view: dict[str, Any] = {
+        "taskUid": task.uid,
+        "indexUid": task.index_uid,
+        "status": "enqueued",
+        "type": task.kind,
+        "enqueuedAt": format_date(task.enqueued_at),
+    }
+    if task.custom_metadata is not None:
+        view["customMetadata"] = task.custom_metadata
+    return view
+
+
+def _duration(started_at: int | None, finished_at: int | None) -> str | None:
+    return None if started_at is None or finished_at is None else format_duration(finished_at - started_at)
+
+
+def task_view(task: Task) -> dict[str, Any]:
+    """TaskView: GET /tasks/{uid}, items of GET /tasks, lines of a webhook."""
+    view: dict[str, Any] = {
+        "uid": task.uid,
+        "batchUid": task.batch_uid,
+        "indexUid": task.index_uid,
+        "status": task.status,
+        "type": task.kind,
+        "canceledBy": task.canceled_by,
+    }
+    if task.details is not None:
+        view["details"] = task.details
+    view["error"] = task.error
+    view["duration"] = _duration(task.started_at, task.finished_at)
+    view["enqueuedAt"] = format_date(task.enqueued_at)
+    view["startedAt"] = format_optional_date(task.started_at)
+    view["finishedAt"] = format_optional_date(task.finished_at)
+    if task.custom_metadata is not None:
+        view["customMetadata"] = task.custom_metadata
+    return view
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+#: Members of task details that a batch adds up.
+_COUNTERS = frozenset(
+    _words(
+        """
+    receivedDocuments indexedDocuments editedDocuments providedIds deletedDocuments matchedTasks
+    canceledTasks deletedTasks
+    """
+    )
+)
+
+
+def merged_details(tasks: Iterable[Task]) -> dict[str, Any]:
+    """Details of a batch: counters added, the rest overlaid, nulls dropped unless a counter has nothing else."""
+    merged: dict[str, Any] = {}
+    filters: list[str] = []
+    for task in tasks:
+        for name, value in (task.details or {}).items():
+            if name == "originalFilter":
+                if value is not None and value not in filters:
+                    filters.append(value)
+            elif value is None:
+                continue
+            elif name in _COUNTERS and isinstance(merged.get(name), int):
+                merged[name] += value
+            elif isinstance(value, dict) and isinstance(merged.get(name), dict):
+                merged[name] = merged[name] | value
+            else:
+                merged[name] = value
+    if filters:
+        merged["originalFilter"] = " & ".join(filters)
+    return merged
+
+
+def batch_view(batch: Batch, tasks: Sequence[Task]) -> dict[str, Any]:
+    """BatchView of a batch and its tasks, oldest first."""
+    indexes = Counter(task.index_uid for task in tasks if task.index_uid is not None)
+    return {
+        "uid": batch.uid,
+        "progress": batch.progress,
+        "details": merged_details(tasks),
+        "stats": {
+            "totalNbTasks": len(tasks),
+            "status": dict(sorted(Counter(task.status for task in tasks).items(), key=_order_of(STATUSES))),
+            "types": dict(sorted(Counter(task.kind for task in tasks).items(), key=_order_of(KINDS))),
+            "indexUids": dict(sorted(indexes.items())),
+        },
+        "duration": _duration(batch.started_at, batch.finished_at),
+        "startedAt": format_date(batch.started_at),
+        "finishedAt": format_optional_date(batch.finished_at),
+        "batchStrategy": batch.strategy,
+    }
+
+
+def _order_of(names: tuple[str, ...]) -> Callable[[tuple[str, int]], int]:
+    ranks = {name: rank for rank, name in enumerate(names)}
+    return lambda item: ranks.get(item[0], len(ranks))
+
+
+# --- which tasks --------------------------------------------------------------------------------
+
+
+def indexes_of(task: Task) -> frozenset[str]:
+    """Indexes a task is about: its own, or both sides of every swap; none for global tasks."""
+    if task.index_uid is not None:
+        return frozenset((task.index_uid,))
+    return frozenset(uid for pair in task.swaps for uid in pair)
+
+
+def visible(task: Task, access: Access) -> bool:
+    """Whether a credential may see the task: a key limited to some indexes sees the tasks of those only."""
+    if access.index_patterns is None:
+        return True
+    return task.index_uid is not None and access.sees(task.index_uid)
+
+
+def _after(at: int | None, bound: int | None) -> bool:
+    return bound is None or (at is not None and at > bound)
+
+
+def _before(at: int | None, bound: int | None) -> bool:
+    return bound is None or (at is not None and at < bound)
+
+
+def matches(task: Task, wanted: TaskFilter) -> bool:
+    """Whether a task is selected: every restriction holds. Multi-index tasks never match an index restriction."""
+    return (
+        (wanted.uids is None or task.uid in wanted.uids)
+        and (wanted.statuses is None or task.status in wanted.statuses)
+        and (wanted.types is None or task.kind in wanted.types)
+        and (wanted.index_uids is None or task.index_uid in wanted.index_uids)
+        and (wanted.batch_uids is None or task.batch_uid in wanted.batch_uids)
+        and (wanted.canceled_by is None or task.canceled_by in wanted.canceled_by)
+        and _after(task.enqueued_at, wanted.after_enqueued_at)
+        and _before(task.enqueued_at, wanted.before_enqueued_at)
+        and _after(task.started_at, wanted.after_started_at)
+        and _before(task.started_at, wanted.before_started_at)
+        and _after(task.finished_at, wanted.after_finished_at)
+        and _before(task.finished_at, wanted.before_finished_at)
+    )
+
+
+_NO_RESTRICTION = TaskFilter()
+
+
+def is_unrestricted(wanted: TaskFilter) -> bool:
+    """Whether every task matches, so that a store may count instead of looking."""
+    return wanted == _NO_RESTRICTION
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """One page of tasks (or batches) before it is printed."""
+
+    results: tuple[Any, ...]
+    total: int
+    limit: int
+    start: int | None
+    next: int | None
+
+    def view(self, show: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """The envelope, each result printed by `show`."""
+        return {
+            "results": [show(item) for item in self.results],
+            "total": self.total,
+            "limit": self.limit,
+            "from": self.start,
+            "next": self.next,
+        }
+
+
+def _page(uids: Iterable[int], query: TasksQuery, total: int, get: Callable[[int], Any]) -> TaskPage:
+    """A page over matching uids that come in the wanted direction."""
+    start = query.start
+    if start is not None:
+        uids = (uid for uid in uids if (uid >= start if query.reverse else uid <= start))
+    found = list(islice(uids, query.limit + 1))
+    shown = found[: query.limit]
+    return TaskPage(
+        results=tuple(get(uid) for uid in shown),
+        total=total,
+        limit=query.limit,
+        start=shown[0] if shown else None,
+        next=found[query.limit] if len(found) > query.limit else None,
+    )
+
+
+def select_page(tasks: Sequence[Task], query: TasksQuery, access: Access | None = None) -> TaskPage:
+    """GET /tasks over all tasks, oldest first.
+
+    `total` counts what the filters match whatever the credential sees: so does the server.
+    """
+    matching = (
+        tasks if is_unrestricted(query.filter) else [task for task in tasks if matches(task, query.filter)]
+    )
+    total = len(matching)
+    seen = matching if access is None else [task for task in matching if visible(task, access)]
+    by_uid = {task.uid: task for task in seen}
+    uids = by_uid if query.reverse else reversed(by_uid)
+    return _page(uids, query, total, by_uid.__getitem__)
+
+
+def select_batches(
+    tasks: Sequence[Task], batches: Mapping[int, Batch], query: TasksQuery, access: Access | None = None
+) -> TaskPage:
+    """GET /batches: batches with at least one matching task; results are (batch, its tasks). Tasks oldest first."""
+    members: dict[int, list[Task]] = {}
+    for task in tasks:
+        if task.batch_uid is not None and task.batch_uid in batches:
+            members.setdefault(task.batch_uid, []).append(task)
+    matching = [uid for uid, group in members.items() if any(matches(task, query.filter) for task in group)]
+    total = len(matching)
+    if access is not None and access.index_patterns is not None:
+        matching = [uid for uid in matching if any(visible(task, access) for task in members[uid])]
+    matching.sort(reverse=not query.reverse)
+    return _page(matching, query, total, lambda uid: (batches[uid], members[uid]))
+
+
+def list_view(page: TaskPage) -> dict[str, Any]:
+    """Body of GET /tasks."""
+    return page.view(task_view)
+
+
+def batches_view(page: TaskPage) -> dict[str, Any]:
+    """Body of GET /batches, from `select_batches`."""
+    return page.view(lambda item: batch_view(*item))
+
+
+def select(tasks: Iterable[Task], selection: TasksSelect, access: Access | None = None) -> list[int]:
+    """Uids of the tasks that a cancelation or deletion names, frozen at this moment."""
+    return [
+        task.uid
+        for task in tasks
+        if matches(task, selection.filter) and (access is None or visible(task, access))
+    ]
+
+
+def cancelable(tasks: Iterable[Task], uids: Collection[int]) -> list[Task]:
+    """Those of the named tasks that a cancelation touches: enqueued or processing."""
+    return [task for task in tasks if task.uid in uids and task.status not in FINISHED]
+
+
+def deletable(tasks: Iterable[Task], uids: Collection[int]) -> list[Task]:
+    """Those of the named tasks that a deletion removes: finished ones."""
+    return [task for task in tasks if task.uid in uids and task.status in FINISHED]
+
+
+def task_not_found(uid: int | str) -> ApiError:
+    """404: no such task, or none this credential may see."""
+    return ApiError("task_not_found", f"Task `{uid}` not found.")
+
+
+def batch_not_found(uid: int | str) -> ApiError:
+    """404."""
+    return ApiError("batch_not_found", f"Batch `{uid}` not found.")
+
+
+# --- renames ------------------------------------------------------------------------------------
+
+
+def relabel(task: Task, names: Mapping[str, str]) -> Task:
+    """The task after its indexes changed names: `names` maps old to new (both ways for a swap).
+
+    To be applied to all tasks enqueued before the rename or swap took effect.
+    """
+    if task.index_uid in names:
+        return msgspec.structs.replace(task, index_uid=names[task.index_uid])
+    return task
+
+
+def swap_names(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The renaming that a list of swaps amounts to."""
+    names: dict[str, str] = {}
+    for left, right in pairs:
+        names[left], names[right] = right, left
+    return names
+
+
+def with_filter(query: TasksQuery, wanted: TaskFilter) -> TasksQuery:
+    """The same page of other tasks."""
+    return replace(query, filter=wanted)
