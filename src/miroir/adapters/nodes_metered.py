@@ -1,0 +1,58 @@
+"""A node transport around another one: counts and times every call, and hands on the request id."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from miroir.core.topology import NodeId
+from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse, NodeTransport
+from miroir.telemetry import logs
+from miroir.telemetry.metrics import Metrics
+
+#: last words of paths that are operations; anything else is told apart by its first word only
+_OPERATIONS = frozenset(
+    {"search", "multi-search", "facet-search", "similar", "documents", "settings", "stats"}
+)
+_ROOTS = frozenset(
+    {"indexes", "tasks", "health", "version", "stats", "multi-search", "experimental-features"}
+)
+
+
+class MeteredNodes:
+    """Implements `ports.nodes.NodeTransport`."""
+
+    def __init__(self, inner: NodeTransport, metrics: Metrics) -> None:
+        self._inner = inner
+        self._metrics = metrics
+
+    def set_address(self, node: NodeId, address: str) -> None:
+        self._inner.set_address(node, address)
+
+    async def send(self, request: NodeRequest, *, deadline: float) -> NodeResponse:
+        """As promised by the port; the request id of the client's request goes along."""
+        identity = logs.current_request_id()
+        if identity is not None:
+            request = replace(request, headers={**request.headers, "X-Request-Id": identity})
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            response = await self._inner.send(request, deadline=deadline)
+        except NodeError as error:
+            kind = "refused" if error.refused else "unreachable"
+            self._metrics.node_errors_total.labels(request.node, kind).inc()
+            raise
+        took = loop.time() - begun
+        self._metrics.node_request_duration_seconds.labels(request.node, operation(request)).observe(took)
+        if response.status >= 500:
+            self._metrics.node_errors_total.labels(request.node, "server_error").inc()
+        return response
+
+
+def operation(request: NodeRequest) -> str:
+    """A bounded name of what was asked: `search`, `documents`, `tasks` ..."""
+    words = [word for word in request.path.split("/") if word]
+    for word in reversed(words[2:]):
+        if word in _OPERATIONS:
+            return word
+    return words[0] if words and words[0] in _ROOTS else "other"

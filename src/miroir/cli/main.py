@@ -1,0 +1,126 @@
+"""The command line: `miroir demo`, `serve`, `node`, `status`, `bench`, `config`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from miroir import __version__
+from miroir.cli import demo as demo_command
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_PORT = click.IntRange(1, 65535)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """One endpoint that speaks the Meilisearch API over a fleet of small nodes."""
+
+
+@main.command()
+@click.option("--nodes", type=click.IntRange(1, 32), help="Nodes in all.  [default: 3]")
+@click.option("--replication-factor", type=click.IntRange(1), help="Copies in each group.  [default: 2]")
+@click.option("--replica-groups", type=click.IntRange(1), help="Independent sets of nodes.  [default: 1]")
+@click.option("--shards", type=click.IntRange(1, 2744), help="Shards of every index.  [default: 64]")
+@click.option("--port", type=_PORT, default=7700, show_default=True, help="Port of the endpoint.")
+@click.option(
+    "--data", type=_FOLDER, default=Path(".miroir"), show_default=True, help="Folder of the cluster."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "embedded", "meilisearch"]),
+    default="auto",
+    show_default=True,
+    help="What the nodes are; auto takes a real Meilisearch if there is one.",
+)
+@click.option(
+    "--meilisearch", type=_FILE, help="The Meilisearch program (or MIROIR_MEILISEARCH, or on PATH)."
+)
+@click.option("--master-key", help="Key of clients; made and kept in the folder when not given.")
+@click.option("--no-sample", is_flag=True, help="Do not load the sample data.")
+@click.option("--supervise", is_flag=True, help="Start processes again that die.")
+def demo(data: Path, *, no_sample: bool, **rest: object) -> None:
+    """Run a whole cluster on this machine, with sample data, until Ctrl-C.
+
+    Started again on the same folder it goes on with the data.
+    """
+    demo_command.run(demo_command.Wishes(data=data, load_sample=not no_sample, **rest), os.environ)  # type: ignore[arg-type]
+
+
+@main.command()
+@click.option("--config", "file", type=_FILE, help="Configuration file (YAML).")
+@click.option("--host", help="Address to listen on (server.host).")
+@click.option("--port", type=_PORT, help="Port to listen on (server.port).")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="logging.level")
+def serve(file: Path | None, host: str | None, port: int | None, log_level: str | None) -> None:
+    """Run the orchestrator."""
+    from miroir.cli import serve as command
+
+    overrides = {"server.host": host, "server.port": port, "logging.level": log_level}
+    sys.exit(command.run(file, os.environ, overrides))
+
+
+@main.command()
+@click.option("--port", type=_PORT, required=True, help="Port to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--data", type=_FOLDER, required=True, help="Folder of the node's data.")
+@click.option(
+    "--master-key", envvar="MIROIR_NODE_MASTER_KEY", help="Key of the node; without one it is open."
+)
+@click.option(
+    "--master-key-file", type=_FILE, help="File that holds the key, so that it shows in no process list."
+)
+def node(port: int, host: str, data: Path, master_key: str | None, master_key_file: Path | None) -> None:
+    """Run one embedded engine alone."""
+    from miroir.cli import node as command
+
+    sys.exit(command.run(host, port, data, master_key, master_key_file))
+
+
+@main.command()
+@click.option("--url", help="The orchestrator.  [default: that of --data]")
+@click.option("--admin-key", envvar="MIROIR_ADMIN_API_KEY", help="Admin key.  [default: that of --data]")
+@click.option(
+    "--data", type=_FOLDER, default=Path(".miroir"), show_default=True, help="Folder of a local cluster."
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
+def status(url: str | None, admin_key: str | None, data: Path, *, as_json: bool) -> None:
+    """Show nodes, shards, lanes and tasks. Exit status 1 when something cannot be read now."""
+    from miroir.cli import status as command
+
+    sys.exit(command.run(url, admin_key, data, as_json=as_json))
+
+
+@main.command()
+@click.option(
+    "--nodes", type=click.IntRange(1, 16), default=3, show_default=True, help="Nodes of the cluster."
+)
+@click.option("--replication-factor", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--port", type=_PORT, default=7790, show_default=True, help="First port of the local cluster.")
+@click.option(
+    "--engine", type=click.Choice(["embedded", "meilisearch"]), default="embedded", show_default=True
+)
+@click.option("--meilisearch", type=_FILE, help="The Meilisearch program.")
+@click.option(
+    "--seconds", type=click.FloatRange(1.0, 60.0), default=6.0, show_default=True, help="Per measurement."
+)
+def bench(**wishes: object) -> None:
+    """Measure a local cluster against one node, in one run, as ratios."""
+    from miroir.cli import bench as command
+
+    command.run(command.Wishes(**wishes), os.environ)  # type: ignore[arg-type]
+
+
+@main.command()
+@click.argument("form", type=click.Choice(["example", "schema", "reference", "check"]))
+@click.option("--config", "file", type=_FILE, help="Configuration file, for `check`.")
+def config(form: str, file: Path | None) -> None:
+    """Print an example file, the JSON Schema, the reference, or check a file and print what is in force."""
+    from miroir.cli import pages
+
+    click.echo(pages.config_form(form, file, os.environ), nl=False)
