@@ -1,0 +1,128 @@
+"""Which node answers for which shard in one read, and the filter that keeps it to those shards.
+
+A covering set asks every shard exactly once. Every stored document carries its shard; a node that holds
+more than it answers for gets a filter (design.md, D5), or shards with two replicas would count twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from miroir.core.reserved import SHARD_FIELD, encode_shard
+from miroir.core.topology import IndexView, NodeId, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one node answers for. `shard_filter` None: it holds exactly these shards."""
+
+    node: NodeId
+    shards: tuple[int, ...]
+    shard_filter: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Covering:
+    """`shares` are ordered by node id; `missing` are shards without a readable replica."""
+
+    shares: tuple[Share, ...]
+    missing: tuple[int, ...]
+
+
+def cover(
+    snapshot: Snapshot,
+    index: IndexView,
+    *,
+    rotation: int = 0,
+    failed: Collection[NodeId] = (),
+    shards: Iterable[int] | None = None,
+) -> Covering:
+    """Choose one readable replica per shard so that few nodes are asked.
+
+    `rotation` spreads equal choices over requests; `failed` nodes are left out; `shards` restricts the
+    question (a retry asks only for what a failed node owed), None meaning all of them.
+
+    A single replica group is preferred when it covers everything: its nodes hold little besides what they
+    answer for, so filters are short. Else greedy: the node that still answers for most shards, first.
+    """
+    wanted = range(index.shard_count) if shards is None else sorted(set(shards))
+    readable: dict[int, tuple[NodeId, ...]] = {}
+    missing = []
+    for shard in wanted:
+        nodes = tuple(node for node in snapshot.readable(index, shard) if node not in failed)
+        if nodes:
+            readable[shard] = nodes
+        else:
+            missing.append(shard)
+    candidates = _within_one_group(snapshot, readable, rotation) or readable
+    chosen = _choose(candidates, rotation)
+    held = _held(index, chosen)
+    shares = tuple(
+        Share(node, tuple(mine), _shard_filter(mine, held[node])) for node, mine in sorted(chosen.items())
+    )
+    return Covering(shares, tuple(missing))
+
+
+def _within_one_group(
+    snapshot: Snapshot, readable: dict[int, tuple[NodeId, ...]], rotation: int
+) -> dict[int, tuple[NodeId, ...]] | None:
+    """`readable` narrowed to one replica group that covers every shard of it, or None."""
+    groups = sorted({snapshot.nodes[node].group for nodes in readable.values() for node in nodes})
+    if len(groups) < 2:
+        return None
+    for turn in range(len(groups)):
+        group = groups[(rotation + turn) % len(groups)]
+        narrowed = {
+            shard: tuple(node for node in nodes if snapshot.nodes[node].group == group)
+            for shard, nodes in readable.items()
+        }
+        if all(narrowed.values()):
+            return narrowed
+    return None
+
+
+def _choose(readable: dict[int, tuple[NodeId, ...]], rotation: int) -> dict[NodeId, list[int]]:
+    """Greedy covering by the fewest nodes, then shards evened out among the nodes chosen."""
+    names = sorted({node for nodes in readable.values() for node in nodes})
+    if not names:
+        return {}
+    place = {node: (position - rotation) % len(names) for position, node in enumerate(names)}
+    open_shards = set(readable)
+    picked: list[NodeId] = []
+    while open_shards:
+        gain: dict[NodeId, int] = defaultdict(int)
+        for shard in open_shards:
+            for node in readable[shard]:
+                gain[node] += 1
+        best = min(gain, key=lambda node: (-gain[node], place[node]))
+        picked.append(best)
+        open_shards = {shard for shard in open_shards if best not in readable[shard]}
+    load: dict[NodeId, list[int]] = {node: [] for node in picked}
+    # Shards with the least choice first, so that the freer ones can even out the load.
+    options = {shard: [node for node in nodes if node in load] for shard, nodes in readable.items()}
+    for shard in sorted(options, key=lambda number: (len(options[number]), number)):
+        load[min(options[shard], key=lambda node: (len(load[node]), place[node]))].append(shard)
+    return {node: sorted(mine) for node, mine in load.items() if mine}
+
+
+def _held(index: IndexView, nodes: Collection[NodeId]) -> dict[NodeId, list[int]]:
+    """Every shard each node may hold documents of: in any state, since leftovers would be counted too."""
+    held: dict[NodeId, list[int]] = {node: [] for node in nodes}
+    for shard, replicas in enumerate(index.placement):
+        for node in replicas:
+            if node in held:
+                held[node].append(shard)
+    return held
+
+
+def _shard_filter(answers_for: Collection[int], holds: list[int]) -> str | None:
+    """The shorter of IN and NOT IN (about 6 us a listed value on the node), or None when nothing is in excess."""
+    mine = set(answers_for)
+    excess = [shard for shard in holds if shard not in mine]
+    if not excess:
+        return None
+    operator, listed = ("NOT IN", excess) if len(excess) < len(mine) else ("IN", sorted(mine))
+    values = ", ".join(f'"{encode_shard(shard)}"' for shard in listed)
+    return f"{SHARD_FIELD} {operator} [{values}]"

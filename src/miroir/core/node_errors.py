@@ -1,0 +1,36 @@
+"""What a node said, in words that are the client's: no physical uid, no reserved name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from miroir.core.topology import IndexView
+from miroir.meili.codes import CODES, ApiError
+
+_RESERVED = r"_miroir_\w+"
+#: an item of a list of quoted names: `a`, `_miroir_seq`
+_QUOTED = re.compile(rf", `{_RESERVED}`|`{_RESERVED}`, ")
+#: an item of a quoted list of names: `a, _miroir_seq`
+_LISTED = re.compile(rf", {_RESERVED}|(?<=`){_RESERVED}, ")
+#: lists that held nothing of the client's
+_NO_FILTERABLE = re.compile(rf"Available filterable attribute patterns are: (?:<[^>]*>)?`{_RESERVED}`\.")
+_NO_SORTABLE = re.compile(rf"Available sortable attributes are: `{_RESERVED}`\.")
+
+
+def clean_message(message: str, index: IndexView) -> str:
+    """A node's error text with the index's own name and without our names in lists of attributes."""
+    text = message.replace(index.physical_uid, index.uid)
+    if "_miroir_" not in text:
+        return text
+    text = _NO_FILTERABLE.sub("This index does not have configured filterable attributes.", text)
+    text = _NO_SORTABLE.sub("This index does not have configured sortable attributes.", text)
+    return _LISTED.sub("", _QUOTED.sub("", text))
+
+
+def as_api_error(body: Mapping[str, Any], index: IndexView) -> ApiError:
+    """The error a node answered, as the client's own."""
+    code = str(body.get("code", "internal"))
+    message = clean_message(str(body.get("message", "")), index)
+    return ApiError(code if code in CODES else "internal", message)

@@ -1,0 +1,225 @@
+"""What to ask of each node for one search, as JSON bodies. reference: search-semantics H (row by row), H.30."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from miroir.core.covering import Share
+from miroir.core.projection import Projection, project
+from miroir.core.reserved import SEQ_FIELD
+from miroir.core.topology import IndexView
+from miroir.meili.commands import FacetSearchQuery, FilterValue, JsonObject, SearchQuery
+
+DEFAULT_MAX_TOTAL_HITS = 1000
+#: From this many hits that lie before the page on, documents are fetched in a second request (H19).
+TWO_PHASE_DEPTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """One search, ready to be asked. `body` is common to all nodes; each adds its filter."""
+
+    index: IndexView
+    query: SearchQuery
+    offset: int
+    limit: int
+    max_total_hits: int
+    depth: int  #: hits every node must return: those before the page and the page
+    distinct: str | None
+    projection: Projection
+    two_phase: bool
+    body: JsonObject
+
+    @property
+    def ends_at(self) -> int:
+        """First position after the page that may be shown."""
+        return min(self.offset + self.limit, self.max_total_hits)
+
+
+def plan_search(index: IndexView, query: SearchQuery, *, depth: int | None = None) -> SearchPlan:
+    """Decide how to ask. `depth` overrides the number of hits (a federation asks for its own)."""
+    offset, limit = window(query)
+    reach = max_total_hits(index)
+    ends_at = min(offset + limit, reach)
+    distinct = query.distinct or index.settings.get("distinctAttribute")
+    threshold = query.ranking_score_threshold
+    if depth is None:
+        # Exhaustive totals under a threshold are counted here, on repaired scores (H12).
+        depth = reach if query.is_paged and threshold is not None else ends_at
+    else:
+        depth = min(depth, reach)
+    two_phase = depth - min(limit, depth) >= TWO_PHASE_DEPTH
+    projection = project(
+        index,
+        query.attributes_to_retrieve,
+        highlight=query.attributes_to_highlight,
+        crop=query.attributes_to_crop,
+        needed=(distinct,) if distinct else (),
+    )
+    body = _matching(query)
+    body |= {"offset": 0, "limit": depth, "showRankingScore": True, "showRankingScoreDetails": True}
+    if distinct:
+        body["distinct"] = distinct
+    if query.facets:
+        body["facets"] = list(query.facets)
+    if two_phase:
+        body["attributesToRetrieve"] = [distinct] if distinct else []
+    else:
+        body |= _presentation(query, projection)
+    return SearchPlan(
+        index, query, offset, limit, reach, depth, distinct, projection, two_phase, body
+    )
+
+
+def window(query: SearchQuery) -> tuple[int, int]:
+    """(offset, limit) of the page asked for."""
+    if not query.is_paged:
+        return query.offset, query.limit
+    size = 20 if query.hits_per_page is None else query.hits_per_page
+    page = 1 if query.page is None else query.page
+    return (0, 0) if page == 0 else ((page - 1) * size, size)
+
+
+def max_total_hits(index: IndexView) -> int:
+    """Hits that can be reached by paging."""
+    pagination = index.settings.get("pagination") or {}
+    value = pagination.get("maxTotalHits")
+    return DEFAULT_MAX_TOTAL_HITS if value is None else int(value)
+
+
+def _matching(query: SearchQuery) -> JsonObject:
+    """The part of a body that decides which documents match and how they rank."""
+    body: JsonObject = {}
+    if query.q is not None:
+        body["q"] = query.q
+    if query.matching_strategy != "last":
+        body["matchingStrategy"] = query.matching_strategy
+    if query.attributes_to_search_on is not None:
+        body["attributesToSearchOn"] = list(query.attributes_to_search_on)
+    if query.locales is not None:
+        body["locales"] = list(query.locales)
+    if query.sort:
+        body["sort"] = list(query.sort)
+    return body
+
+
+def _presentation(query: SearchQuery, projection: Projection) -> JsonObject:
+    """The part of a body that decides what a hit shows."""
+    body: JsonObject = {}
+    if projection.retrieve is not None:
+        body["attributesToRetrieve"] = list(projection.retrieve)
+    if query.retrieve_vectors:
+        body["retrieveVectors"] = True
+    if projection.highlight:
+        body["attributesToHighlight"] = list(projection.highlight)
+        body["highlightPreTag"] = query.highlight_pre_tag
+        body["highlightPostTag"] = query.highlight_post_tag
+    if projection.crop:
+        body["attributesToCrop"] = list(projection.crop)
+        body["cropLength"] = query.crop_length
+        body["cropMarker"] = query.crop_marker
+    if query.show_matches_position:
+        body["showMatchesPosition"] = True
+    return body
+
+
+def with_filter(body: JsonObject, *filters: FilterValue | None) -> JsonObject:
+    """A copy of `body` whose filter is the AND of `filters`."""
+    joined = join_filters(*filters)
+    return body if joined is None else {**body, "filter": joined}
+
+
+def join_filters(*filters: FilterValue | None) -> FilterValue | None:
+    """AND of filter expressions: an array's outer level is AND already, a string becomes one element of it."""
+    present = [each for each in filters if not _is_empty(each)]
+    if not present:
+        return None
+    if len(present) == 1:
+        return present[0]
+    joined: list[Any] = []
+    for each in present:
+        if isinstance(each, str):
+            joined.append(each)
+        else:
+            joined.extend(part for part in each or () if not _is_empty(part))
+    return joined
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a filter says nothing: absent, blank, `[]` or `[[]]`."""
+    if value is None:
+        return True
+    return not value.strip() if isinstance(value, str) else all(_is_empty(part) for part in value)
+
+
+def node_search(plan: SearchPlan, share: Share) -> JsonObject:
+    """The first request to one node."""
+    return with_filter(plan.body, share.shard_filter, plan.query.filter)
+
+
+def count_only(plan: SearchPlan, share: Share, extra: FilterValue | None = None) -> JsonObject:
+    """Totals and facets of everything that matches: with `limit` 0 a node ignores `distinct`."""
+    body = _matching(plan.query)
+    body["limit"] = 0
+    if plan.query.facets:
+        body["facets"] = list(plan.query.facets)
+    return with_filter(body, share.shard_filter, plan.query.filter, extra)
+
+
+def distinct_values(plan: SearchPlan, share: Share) -> JsonObject:
+    """As `count_only`, with the values of the distinct attribute as a facet."""
+    body = count_only(plan, share)
+    facets = list(plan.query.facets or ())
+    assert plan.distinct is not None
+    if plan.distinct not in facets:
+        facets.append(plan.distinct)
+    return {**body, "facets": facets}
+
+
+def only(seqs: Sequence[str]) -> str:
+    """A filter for exactly these documents of a shard, by their sequence."""
+    return f"{SEQ_FIELD} IN [{', '.join(quoted(seq) for seq in seqs)}]"
+
+
+def quoted(value: str) -> str:
+    """A filter value in quotes."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def winners(plan: SearchPlan, share: Share, seqs: Sequence[str]) -> JsonObject:
+    """The second phase: the documents of the page, formatted for the same query (H19)."""
+    body = _matching(plan.query)
+    body.pop("sort", None)
+    body |= _presentation(plan.query, plan.projection)
+    if plan.query.sort:
+        body["sort"] = list(plan.query.sort)
+    if plan.projection.retrieve is not None:
+        body["attributesToRetrieve"] = [*plan.projection.retrieve, SEQ_FIELD]
+    body["limit"] = len(seqs)
+    return with_filter(body, only(seqs), plan.query.filter)
+
+
+def total_pages(total: int, query: SearchQuery) -> int:
+    size = 20 if query.hits_per_page is None else query.hits_per_page
+    return 0 if size == 0 else math.ceil(total / size)
+
+
+def facet_search_body(query: FacetSearchQuery) -> JsonObject:
+    """A facet search for every node, without filters."""
+    body = _matching(query.search)
+    body["facetName"] = query.facet_name
+    if query.facet_query is not None:
+        body["facetQuery"] = query.facet_query
+    if query.exhaustive_facet_count is not None:
+        body["exhaustiveFacetCount"] = query.exhaustive_facet_count
+    if query.search.ranking_score_threshold is not None:
+        body["rankingScoreThreshold"] = query.search.ranking_score_threshold
+    if query.search.vector is not None:
+        body["vector"] = list(query.search.vector)
+    if query.search.hybrid is not None:
+        hybrid = query.search.hybrid
+        body["hybrid"] = {"embedder": hybrid.embedder, "semanticRatio": hybrid.semantic_ratio}
+    return body
