@@ -75,8 +75,11 @@ class Edge:
         self._on_error = on_error
         self._router = router
 
-    async def respond(self, request: HttpRequest) -> HttpReply:
-        """Answer one request; never raises but for cancellation."""
+    async def respond(self, request: HttpRequest, *, body_error: ApiError | None = None) -> HttpReply:
+        """Answer one request; never raises but for cancellation.
+
+        `body_error`: the body could not be read (too large, broken encoding); raised where it would be decoded.
+        """
         found = self._router.find(request.path)
         if found is None:
             return HttpReply(404, content_type=None)
@@ -85,7 +88,7 @@ class Edge:
         if route is None:
             return HttpReply(405, content_type=None, headers={"allow": ", ".join(sorted(methods))})
         try:
-            answer = await self.backend.handle(self._call(route, request, path))
+            answer = await self.backend.handle(self._call(route, request, path, body_error))
         except ApiError as error:
             return error_reply(error)
         except Exception as error:  # noqa: BLE001 - the edge is where a bug becomes a 500
@@ -100,7 +103,9 @@ class Edge:
         route = found and found[0].get(request.method)
         return route.name if route else None
 
-    def _call(self, route: Route, request: HttpRequest, path: dict[str, str]) -> Call:
+    def _call(
+        self, route: Route, request: HttpRequest, path: dict[str, str], body_error: ApiError | None
+    ) -> Call:
         backend = self.backend
         index_uid = path.pop("index_uid", None)
         now_ns = backend.now_ns()
@@ -115,7 +120,7 @@ class Edge:
         )
         if route.uid_first and index_uid is not None:
             check_uid(index_uid)
-        args = None if route.decode is None else route.decode(Incoming(request, path, now_ns))
+        args = None if route.decode is None else route.decode(Incoming(request, path, now_ns, body_error))
         if index_uid is not None:
             check_uid(index_uid)
         if route.check is not None:

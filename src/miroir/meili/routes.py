@@ -24,11 +24,15 @@ from miroir.meili.task_params import decode_tasks_query, decode_tasks_select, pa
 
 @dataclass(frozen=True)
 class Incoming:
-    """A request on its way through its decoder. `path` holds the decoded path parameters."""
+    """A request on its way through its decoder. `path` holds the decoded path parameters.
+
+    `body_error` is why the body could not be read; raised where the body is wanted.
+    """
 
     request: HttpRequest
     path: Mapping[str, str]
     now_ns: int
+    body_error: ApiError | None = None
 
     @cached_property
     def params(self) -> list[tuple[str, str]]:
@@ -38,7 +42,14 @@ class Incoming:
     def json(self) -> Any:
         """The JSON body of a route that takes one: its content type is checked first."""
         check_json_content_type(self.request.headers.get("content-type"))
-        return json_text.loads(self.request.body)
+        return json_text.loads(self.body)
+
+    @property
+    def body(self) -> bytes:
+        """The decoded body, or the refusal of one that could not be read."""
+        if self.body_error is not None:
+            raise self.body_error
+        return self.request.body
 
 
 def check_json_content_type(content_type: str | None) -> None:
@@ -85,7 +96,12 @@ def _late(module: str, name: str) -> Callable[..., Any]:
 
 
 def _write(kind: str) -> Decode:
-    return lambda incoming: _late("documents", "decode_write")(incoming.request, kind)
+    def decode(incoming: Incoming) -> Any:
+        if incoming.body_error is not None:
+            raise incoming.body_error
+        return _late("documents", "decode_write")(incoming.request, kind)
+
+    return decode
 
 
 def _setting(key: str) -> Decode:
@@ -197,7 +213,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _DOCUMENTS + "/fetch", "documents.fetch", ("documents.get",), _body(_late("documents", "decode_fetch"))),
     Route(
         "POST", _DOCUMENTS + "/delete-batch", "documents.delete_batch", ("documents.delete",),
-        _with_metadata(lambda incoming: _late("documents", "decode_delete_batch")(incoming.request.body)),
+        _with_metadata(lambda incoming: _late("documents", "decode_delete_batch")(incoming.body)),
     ),
     Route(
         "POST", _DOCUMENTS + "/delete", "documents.delete_filter", ("documents.delete",),
