@@ -6,7 +6,6 @@ Source: search-semantics C.10 and D.4.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyroaring import BitMap
@@ -14,106 +13,22 @@ from pyroaring import BitMap
 from miroir.engine.attribute_rules import GEO_FIELD, AttributeRules
 from miroir.engine.facet_values import parse_finite
 from miroir.engine.facets import FacetIndex, FieldFacets
-from miroir.engine.geo import Point, bad_latitude, bad_longitude, distance_m
+from miroir.engine.geo import Point, distance_m
 from miroir.engine.ranking.rule import Bucket
 from miroir.engine.ranking.score import GeoDetail, SortDetail
 from miroir.meili.codes import ApiError
+from miroir.meili.sorting import Sort, not_sortable_error
 
 if TYPE_CHECKING:
     from miroir.engine.graph import QueryGraph
 
-_RESERVED = (
-    "_geo",
-    "_geoDistance",
-    "_geoPoint",
-    "_geoRadius",
-    "_geoBoundingBox",
-    "_geoPolygon",
-    "_vectors",
-    "_geojson",
-)
 #: Below this many candidates distances are compared in whole metres.
 _EXACT_FROM = 1000
 _BUCKET_SIZE_MAX = 1000
 _SAME_DISTANCE_M = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class FieldSort:
-    """`name:asc` or `name:desc`."""
-
-    name: str
-    ascending: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PointSort:
-    """`_geoPoint(lat, lng):asc` or `:desc`."""
-
-    target: Point
-    ascending: bool
-
-
-Criterion = FieldSort | PointSort
-
-
-# --- the parameter ------------------------------------------------------------------------------
-
-
-def parse_sort(sort: Sequence[str], code: str = "invalid_search_sort") -> tuple[Criterion, ...]:
-    """Read the `sort` parameter of a search or a listing.
-
-    Raises:
-        ApiError: of the given code, at the first criterion that is none.
-    """
-    return tuple(_parse_criterion(text, code) for text in sort)
-
-
-def _parse_criterion(text: str, code: str) -> Criterion:
-    name, colon, direction = text.rpartition(":")
-    if not colon or direction not in ("asc", "desc"):
-        raise ApiError(
-            code,
-            f"Invalid syntax for the sort parameter: expected expression ending by `:asc` or `:desc`, found `{text}`.",
-        )
-    ascending = direction == "asc"
-    if name.startswith("_geoPoint(") and name.endswith(")"):
-        return PointSort(_parse_point(name, code), ascending)
-    if name in _RESERVED or name.startswith(("_geoRadius(", "_geoBoundingBox(", "_geo(", "_geoDistance(")):
-        raise ApiError(code, _reserved(name))
-    return FieldSort(name, ascending)
-
-
-def _parse_point(name: str, code: str) -> Point:
-    parts = name[len("_geoPoint(") : -1].split(",", 1)
-    numbers = [parse_finite(part.strip()) for part in parts]
-    if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
-        raise ApiError(code, _reserved(name))
-    refusal = bad_latitude(numbers[0]) or bad_longitude(numbers[1])
-    if refusal is not None:
-        raise ApiError(code, refusal)
-    return numbers[0], numbers[1]
-
-
-def _reserved(name: str) -> str:
-    if name.startswith("_geoPoint"):
-        return (
-            "Invalid syntax for the geo parameter: expected expression formated like `_geoPoint(latitude, longitude)` "
-            f"and ending by `:asc` or `:desc`, found `{name}`."
-        )
-    geo_hint = " Use the _geoPoint(latitude, longitude) built-in rule to sort on _geo field coordinates."
-    for built_in in ("_geoRadius", "_geoBoundingBox"):
-        if name.startswith(built_in):
-            return (
-                f"`{built_in}` is a reserved keyword and thus can't be used as a sort expression.{geo_hint}"
-            )
-    hint = geo_hint if name == GEO_FIELD else ""
-    return f"`{name}` is a reserved keyword and thus can't be used as a sort expression.{hint}"
-
-
-def check_search_sort(
-    rules: AttributeRules, settings: Mapping[str, Any], criteria: Sequence[Criterion]
-) -> None:
+def check_search_sort(rules: AttributeRules, settings: Mapping[str, Any], criteria: Sequence[Sort]) -> None:
     """Refuse criteria that are not sortable, or any where no rule `sort` stands.
 
     Raises:
@@ -127,10 +42,10 @@ def check_search_sort(
         )
     for criterion in criteria:
         if not _is_sortable(rules, criterion):
-            raise ApiError("invalid_search_sort", _not_sortable(rules, settings, criterion))
+            raise _not_sortable(rules, settings, criterion, "invalid_search_sort")
 
 
-def check_document_sort(rules: AttributeRules, criteria: Sequence[Criterion]) -> None:
+def check_document_sort(rules: AttributeRules, criteria: Sequence[Sort]) -> None:
     """Refuse criteria of a listing that are not sortable.
 
     Raises:
@@ -138,25 +53,20 @@ def check_document_sort(rules: AttributeRules, criteria: Sequence[Criterion]) ->
     """
     for criterion in criteria:
         if not _is_sortable(rules, criterion):
-            raise ApiError("invalid_document_sort", _not_sortable(rules, {}, criterion))
+            raise _not_sortable(rules, {}, criterion, "invalid_document_sort")
 
 
-def _is_sortable(rules: AttributeRules, criterion: Criterion) -> bool:
-    if isinstance(criterion, PointSort):
+def _is_sortable(rules: AttributeRules, criterion: Sort) -> bool:
+    if criterion.point is not None:
         return GEO_FIELD in rules.sortable
     return rules.is_sortable(criterion.name)
 
 
-def _not_sortable(rules: AttributeRules, settings: Mapping[str, Any], criterion: Criterion) -> str:
-    name = GEO_FIELD if isinstance(criterion, PointSort) else criterion.name
-    start = f"Attribute `{name}` is not sortable."
+def _not_sortable(rules: AttributeRules, settings: Mapping[str, Any], criterion: Sort, code: str) -> ApiError:
     displayed = settings.get("displayedAttributes") or ["*"]
-    listed = sorted(rules.sortable)
-    shown = listed if "*" in displayed else [n for n in listed if n in displayed]
-    if not shown:
-        return f"{start} This index does not have configured sortable attributes."
-    hidden = ", <..hidden-attributes>" if len(shown) < len(listed) else ""
-    return f"{start} Available sortable attributes are: `{', '.join(shown)}{hidden}`."
+    shown = [name for name in rules.sortable if "*" in displayed or name in displayed]
+    hidden = bool(shown) and len(shown) < len(rules.sortable)
+    return not_sortable_error(criterion.name, shown, hidden=hidden, code=code)
 
 
 # --- ranking rules ------------------------------------------------------------------------------
@@ -285,20 +195,20 @@ class GeoSortRule:
 # --- listings and hits --------------------------------------------------------------------------
 
 
-def sorted_documents(index: FacetIndex, criteria: Sequence[Criterion], candidates: BitMap) -> Iterator[int]:
+def sorted_documents(index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap) -> Iterator[int]:
     """Docids of a listing in order.
 
     A document that has the field but no value under it (null, empty) is dropped, as the server does;
     criteria on fields that no document ever had are skipped.
     """
-    while criteria and isinstance(criteria[0], FieldSort) and criteria[0].name not in index.known:
+    while criteria and criteria[0].point is None and criteria[0].name not in index.known:
         criteria = criteria[1:]
     if not criteria:
         yield from candidates
         return
     criterion, rest = criteria[0], criteria[1:]
-    if isinstance(criterion, PointSort):
-        rule = GeoSortRule(index, criterion.target, ascending=criterion.ascending)
+    if criterion.point is not None:
+        rule = GeoSortRule(index, criterion.point, ascending=criterion.direction == "asc")
         with_point = candidates & index.with_point
         rule.start(with_point, None)
         left = with_point.copy()
@@ -308,16 +218,16 @@ def sorted_documents(index: FacetIndex, criteria: Sequence[Criterion], candidate
         without = candidates - with_point
     else:
         table = index.table(criterion.name) or FieldFacets()
-        for documents, _ in value_buckets(table, candidates, ascending=criterion.ascending):
+        for documents, _ in value_buckets(table, candidates, ascending=criterion.direction == "asc"):
             yield from sorted_documents(index, rest, documents)
         without = candidates - table.exists
     if without:
         yield from sorted_documents(index, rest, without)
 
 
-def hit_distance(criteria: Sequence[Criterion], document: Mapping[str, Any]) -> int | None:
+def hit_distance(criteria: Sequence[Sort], document: Mapping[str, Any]) -> int | None:
     """`_geoDistance` of a hit: whole metres to the first point of the sort, None without one."""
-    target = next((c.target for c in criteria if isinstance(c, PointSort)), None)
+    target = next((c.point for c in criteria if c.point is not None), None)
     geo = document.get(GEO_FIELD)
     if target is None or not isinstance(geo, Mapping):
         return None
