@@ -102,24 +102,18 @@ class HealthConfig(_Section, frozen=True):
 
 
 class ScatterConfig(_Section, frozen=True):
-    """Fanning a read out to nodes."""
+    """Fanning a read out to nodes; its deadline is server.request_timeout_ms."""
 
-    node_timeout_ms: Annotated[int, _about("deadline of one call to one node", ge=1)] = 5_000
-    retry_on_timeout: Annotated[bool, _about("ask another replica in the same request when one is late")] = (
-        True
-    )
-    unavailable_shard_policy: Annotated[
-        Literal["partial", "error"],
-        _about("shards without any answer: `partial` names them in X-Miroir-Degraded, `error` answers 503"),
-    ] = "partial"
+    replica_rounds: Annotated[
+        int, _about("rounds of one read: the first, and others at replicas of what failed", ge=1)
+    ] = 3
+    parallel_queries: Annotated[int, _about("queries of one multi-search that run at once", ge=1)] = 8
 
 
 class ConnectionConfig(_Section, frozen=True):
     """HTTP connections to each node."""
 
-    max_total: Annotated[int, _about("connections to one node", ge=1)] = 128
-    idle_timeout_s: Annotated[float, _about("an unused connection is closed after this", gt=0)] = 15.0
-    connect_timeout_ms: Annotated[int, _about("deadline for opening a connection", ge=1)] = 2_000
+    max_total: Annotated[int, _about("connections to one node; more requests wait", ge=1)] = 128
 
 
 class WritesConfig(_Section, frozen=True):
@@ -140,16 +134,30 @@ class WritesConfig(_Section, frozen=True):
     )
     batch_documents_max: Annotated[int, _about("... and up to this many documents", ge=1)] = 10_000
     batch_window: Annotated[int, _about("node requests of one lane that may be unfinished at once", ge=1)] = 8
+    batch_memory_bytes_max: Annotated[
+        int, _about("node request bodies kept in memory, all lanes together", ge=1)
+    ] = 268_435_456
+    lag_after_s: Annotated[
+        float, _about("a live node that takes no write for so long stops holding up tasks", gt=0)
+    ] = 30.0
+    pending_ops_max: Annotated[int, _about("accepted writes that are not finished; above it 503", ge=1)] = (
+        50_000
+    )
 
 
 class RetentionConfig(_Section, frozen=True):
-    """How long the op log and the task list keep things."""
+    """How long the op log, the task list and idempotency keys are kept."""
 
-    log_bytes_max: Annotated[int, _about("payload bytes kept for lanes that are behind", ge=1)] = (
-        2_147_483_648
-    )
-    log_age_s: Annotated[int, _about("a lane further behind is marked stale and rebuilt", ge=1)] = 86_400
-    tasks_max: Annotated[int, _about("finished tasks kept; the oldest go first", ge=1)] = 1_000_000
+    log_bytes_max: Annotated[
+        int,
+        _about("payload bytes kept for lanes that are behind; a lane further behind is marked stale", ge=1),
+    ] = 2_147_483_648
+    log_age_s: Annotated[float, _about("... and their age", gt=0)] = 86_400.0
+    keep_done_s: Annotated[
+        float, _about("payloads of finished writes are kept so long, for replays after late duplicates", ge=0)
+    ] = 60.0
+    tasks_max: Annotated[int, _about("tasks kept; the oldest finished ones go first", ge=1)] = 1_000_000
+    idempotency_s: Annotated[float, _about("an Idempotency-Key is remembered so long", gt=0)] = 86_400.0
 
 
 class TaskStoreConfig(_Section, frozen=True):
@@ -269,8 +277,10 @@ def check(config: Config) -> None:
         raise ConfigError("writes.min_in_sync_replicas", f"more than the {copies} replicas a shard has")
     if config.health.timeout_ms >= config.health.interval_ms:
         raise ConfigError("health.timeout_ms", "must be below health.interval_ms")
-    if config.scatter.node_timeout_ms > config.server.request_timeout_ms:
-        raise ConfigError("scatter.node_timeout_ms", "must not exceed server.request_timeout_ms")
+    if config.retention.keep_done_s > config.retention.log_age_s:
+        raise ConfigError("retention.keep_done_s", "must not exceed retention.log_age_s")
+    if config.writes.batch_bytes_max > config.writes.batch_memory_bytes_max:
+        raise ConfigError("writes.batch_bytes_max", "must not exceed writes.batch_memory_bytes_max")
 
 
 def to_tree(config: Config, *, reveal: bool = False) -> dict[str, Any]:

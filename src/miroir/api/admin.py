@@ -1,0 +1,198 @@
+"""The `/_miroir/` routes: readiness for everyone; topology, shards and metrics for the admin key.
+
+Read-only so far. Answers are made from one snapshot each.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from miroir.core.coverage import Coverage, coverage, ready, shard_table
+from miroir.core.topology import Node, NodeId, NodeLifecycle, ReplicaState, Snapshot
+from miroir.meili.codes import ApiError
+from miroir.meili.http import HttpReply, HttpRequest
+from miroir.telemetry.metrics import CONTENT_TYPE, Metrics
+
+PREFIX = "/_miroir/"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSight:
+    """What probing knows of a node. `last_seen_ms`: since its last answer; None when it never gave one."""
+
+    last_seen_ms: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The cluster at one moment, as the admin routes and the metrics show it."""
+
+    snapshot: Snapshot
+    sights: Mapping[NodeId, NodeSight] = field(default_factory=dict)
+    lag_ops: Mapping[NodeId, int] = field(default_factory=dict)  #: accepted ops a node has not applied
+    tasks: Mapping[str, int] = field(default_factory=dict)  #: status -> count
+    log_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What new indexes get."""
+
+    shards: int
+    replication_factor: int
+
+
+class Admin:
+    """Answers `/_miroir/` requests."""
+
+    def __init__(
+        self,
+        observe: Callable[[], Observed],
+        metrics: Metrics,
+        *,
+        shape: Shape,
+        admin_key: str | None,
+    ) -> None:
+        self._observe = observe
+        self._metrics = metrics
+        self._shape = shape
+        self._admin_key = admin_key
+        self._routes: dict[str, Callable[[HttpRequest], HttpReply]] = {
+            "topology": self._topology,
+            "shards": self._shards,
+            "metrics": self._exposition,
+        }
+
+    def respond(self, request: HttpRequest) -> HttpReply:
+        """Answer one request below the prefix. Raises ApiError."""
+        name = request.path.removeprefix(PREFIX).strip("/")
+        if name == "ready":
+            return self._ready(request)
+        self._check_key(request.headers)
+        route = self._routes.get(name)
+        if route is None:
+            return HttpReply(404, content_type=None)
+        if request.method != "GET":
+            return HttpReply(405, content_type=None, headers={"allow": "GET"})
+        return route(request)
+
+    def label(self, path: str) -> str:
+        """A bounded name of the route for metrics and logs."""
+        name = path.removeprefix(PREFIX).strip("/")
+        return f"miroir.{name}" if name in self._routes or name == "ready" else "miroir.other"
+
+    def _check_key(self, headers: Mapping[str, str]) -> None:
+        sent = headers.get("x-admin-key")
+        if sent is None:
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            sent = token.strip() if scheme.lower() == "bearer" else None
+        if sent is None:
+            raise ApiError(
+                "missing_authorization_header",
+                "The Authorization header is missing. It must use the bearer authorization method.",
+            )
+        if self._admin_key is None or not hmac.compare_digest(sent.encode(), self._admin_key.encode()):
+            raise ApiError("invalid_api_key", "The provided API key is invalid.")
+
+    def _ready(self, request: HttpRequest) -> HttpReply:
+        is_ready = ready(self._observe().snapshot, self._shape.replication_factor)
+        return _json(200 if is_ready else 503, {"ready": is_ready})
+
+    def _topology(self, request: HttpRequest) -> HttpReply:
+        return _json(200, describe(self._observe(), self._shape))
+
+    def _shards(self, request: HttpRequest) -> HttpReply:
+        snapshot = self._observe().snapshot
+        wanted = parse_qs(request.query).get("index")
+        rows = [
+            {"index": index.uid, "shards": shard_table(snapshot, index)}
+            for index in snapshot.indexes.values()
+            if wanted is None or index.uid in wanted
+        ]
+        return _json(200, {"epoch": snapshot.epoch, "indexes": rows})
+
+    def _exposition(self, request: HttpRequest) -> HttpReply:
+        record(self._metrics, self._observe())
+        return HttpReply(200, self._metrics.render(), CONTENT_TYPE)
+
+
+def describe(observed: Observed, shape: Shape) -> dict[str, Any]:
+    """The topology as shown by `/_miroir/topology` and `miroir status`."""
+    snapshot = observed.snapshot
+    seen = coverage(snapshot)
+    nodes = [
+        _node(node, observed, seen) for node in sorted(snapshot.nodes.values(), key=lambda node: node.id)
+    ]
+    groups = sorted({node.group for node in snapshot.nodes.values()})
+    return {
+        "epoch": snapshot.epoch,
+        "shards": shape.shards,
+        "replication_factor": shape.replication_factor,
+        "groups": [{"id": group, "state": "active"} for group in groups],
+        "nodes": nodes,
+        "indexes": [
+            {
+                "uid": index.uid,
+                "shards": index.shards,
+                "readable_shards": index.readable,
+                "degraded_shards": index.degraded,
+            }
+            for index in seen.indexes
+        ],
+        "tasks": dict(observed.tasks),
+        "degraded_node_count": sum(node["health"] != "healthy" for node in nodes),
+        "rebalance_in_progress": any(node["copying"] for node in nodes),
+        "fully_covered": seen.full,
+    }
+
+
+def _node(node: Node, observed: Observed, seen: Coverage) -> dict[str, Any]:
+    counts = seen.replicas.get(node.id, {})
+    sight = observed.sights.get(node.id, NodeSight())
+    return {
+        "id": node.id,
+        "address": node.address,
+        "group": node.group,
+        "lifecycle": node.lifecycle.value,
+        "health": "healthy" if node.id in observed.snapshot.live else "failed",
+        "shard_count": sum(counts.values()),
+        "in_sync": counts.get(ReplicaState.IN_SYNC, 0),
+        "copying": counts.get(ReplicaState.COPYING, 0),
+        "stale": counts.get(ReplicaState.STALE, 0),
+        "lag_ops": observed.lag_ops.get(node.id, 0),
+        "last_seen_ms": sight.last_seen_ms,
+        "error": sight.error,
+    }
+
+
+def record(metrics: Metrics, observed: Observed) -> None:
+    """Set the gauges that describe the cluster as it is now; called when metrics are asked for."""
+    snapshot = observed.snapshot
+    seen = coverage(snapshot)
+    metrics.placement_epoch.set(snapshot.epoch)
+    metrics.shard_coverage.set(seen.ratio)
+    metrics.degraded_shards.set(seen.degraded_shards)
+    metrics.oplog_bytes.set(observed.log_bytes)
+    for status, count in observed.tasks.items():
+        metrics.tasks.labels(status).set(count)
+    for node in snapshot.nodes.values():
+        if node.lifecycle is NodeLifecycle.REMOVED:
+            continue
+        metrics.node_healthy.labels(node.id).set(node.id in snapshot.live)
+        metrics.lane_lag_ops.labels(node.id).set(observed.lag_ops.get(node.id, 0))
+        metrics.shard_distribution.labels(node.id).set(sum(seen.replicas.get(node.id, {}).values()))
+    for state in ReplicaState:
+        metrics.replica_state.labels(state.value).set(
+            sum(counts.get(state, 0) for counts in seen.replicas.values())
+        )
+
+
+def _json(status: int, value: Any) -> HttpReply:
+    return HttpReply(status, orjson.dumps(value))
