@@ -158,7 +158,8 @@ class Embedder:
         one = np.float32(1)
         if self.quantized:
             different = ((data > 0) != (target > 0)).sum(axis=1).astype(np.float32)
-            return (one - different / np.float32(self.dimensions)).astype(np.float32)
+            shared: Floats = (one - different / np.float32(self.dimensions)).astype(np.float32)
+            return shared
         norms = np.sqrt((data * data).sum(axis=1, dtype=np.float32)) * np.sqrt(
             (target * target).sum(dtype=np.float32)
         )
@@ -166,7 +167,8 @@ class Embedder:
         with np.errstate(divide="ignore", invalid="ignore"):
             cosines = np.clip(dots / norms, np.float32(-1), one)
         distances = np.where(norms > _EPSILON, (one - cosines) / np.float32(2), np.float32(0))
-        return (one - distances).astype(np.float32)
+        similarities: Floats = (one - distances).astype(np.float32)
+        return similarities
 
 
 @dataclass(frozen=True, slots=True)
