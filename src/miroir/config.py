@@ -76,7 +76,7 @@ class ServerConfig(_Section, frozen=True):
 
     host: Annotated[str, _about("address to listen on")] = "127.0.0.1"
     port: Annotated[int, _about("port to listen on", ge=1, le=65535)] = 7700
-    max_body_bytes: Annotated[int, _about("largest request body, after decompression", ge=1)] = 104_857_600
+    max_body_bytes: Annotated[int, _about("largest request body, after decompression", ge=1)] = 100_000_000
     max_concurrent_requests: Annotated[int, _about("requests in flight; above it 503 at once", ge=1)] = 500
     request_timeout_ms: Annotated[int, _about("deadline of one client request", ge=1)] = 30_000
     shutdown_grace_ms: Annotated[int, _about("time that requests in flight get when stopping", ge=0)] = 10_000
