@@ -1,0 +1,131 @@
+"""Searching the values of one facet: by prefix, with typos, in order of value or of count.
+
+Source: search-semantics D.6.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from pyroaring import BitMap
+from rapidfuzz.distance import OSA
+
+from miroir.engine.attribute_rules import AttributeRules
+from miroir.engine.facet_distribution import DEFAULT_MAX_VALUES
+from miroir.engine.facets import FacetIndex, FieldFacets
+from miroir.engine.tokens import normalize_whole
+from miroir.meili.codes import ApiError
+
+FacetHit = dict[str, Any]
+_Found = tuple[str, int]  #: value as shown, count
+
+
+def check_facet_search(rules: AttributeRules, settings: Mapping[str, Any], name: str) -> None:
+    """Refuse when facet search is off, or the facet is not searchable.
+
+    Raises:
+        ApiError: `facet_search_disabled` or `invalid_facet_search_facet_name`.
+    """
+    if not settings.get("facetSearch", True):
+        raise ApiError("facet_search_disabled", "The facet search is disabled for this index")
+    matched = rules.rule_of(name)
+    if matched is not None and matched[1].facet_search:
+        return
+    start = f"Attribute `{name}` is not facet-searchable."
+    listed = sorted({p for rule in rules.filterable if rule.facet_search for p in rule.shown_patterns})
+    displayed = settings.get("displayedAttributes") or ["*"]
+    shown = listed if "*" in displayed else [p for p in listed if p in displayed]
+    to_make = "To make it facet-searchable add it to the `filterableAttributes` index settings."
+    if matched is not None:
+        place = matched[0]
+        rest = (
+            f"Note: this attribute matches rule #{place} in filterableAttributes, but this rule does not enable "
+            f'facetSearch.\nHint: enable facetSearch in rule #{place} by adding `"facetSearch": true` to the rule.\n'
+            f"Hint: prepend another rule matching {name} with facetSearch: true before rule #{place}"
+        )
+    elif shown:
+        hidden = ", <..hidden-attributes>" if len(shown) < len(listed) else ""
+        rest = f"Available facet-searchable attributes patterns are: `{', '.join(shown)}{hidden}`. {to_make}"
+    else:
+        rest = f"This index does not have configured facet-searchable attributes. {to_make}"
+    raise ApiError("invalid_facet_search_facet_name", f"{start} {rest}")
+
+
+def facet_hits(
+    index: FacetIndex, settings: Mapping[str, Any], name: str, query: str | None, candidates: BitMap
+) -> list[FacetHit]:
+    """`facetHits`: string values of the facet among the candidates, those that match when there is a query."""
+    table = index.table(name)
+    if table is None:
+        return []
+    faceting = settings.get("faceting") or {}
+    limit = faceting.get("maxValuesPerFacet", DEFAULT_MAX_VALUES)
+    orders = faceting.get("sortFacetValuesBy") or {}
+    keys = table.string_order.keys if query is None else _matching_keys(table, settings, name, query)
+    found = _counted(table, keys, candidates)
+    if orders.get(name, orders.get("*", "alpha")) == "count":
+        chosen = _most_frequent(found, limit)
+    else:
+        chosen = [pair for _, pair in zip(range(limit), found, strict=False)]
+    return [{"value": value, "count": count} for value, count in chosen]
+
+
+def _counted(table: FieldFacets, keys: Iterable[str], candidates: BitMap) -> Iterator[_Found]:
+    for key in keys:
+        documents = table.strings[key]
+        count = documents.intersection_cardinality(candidates)
+        if count:
+            yield table.original(documents.min(), key), count
+
+
+def _most_frequent(found: Iterable[_Found], limit: int) -> list[_Found]:
+    # A full heap gives up its worst member for any later value that is at least as frequent.
+    heap: list[tuple[int, str]] = []
+    for value, count in found:
+        if len(heap) < limit:
+            heapq.heappush(heap, (count, value))
+        elif heap and heap[0][0] <= count:
+            heapq.heapreplace(heap, (count, value))
+    return [(value, count) for count, value in sorted(heap, reverse=True)]
+
+
+def _matching_keys(table: FieldFacets, settings: Mapping[str, Any], name: str, query: str) -> list[str]:
+    """Keys whose stronger normal form starts with the query's, give or take typos, in order of that form."""
+    wanted = _folded(query)
+    by_form: dict[str, list[str]] = {}
+    for key in table.string_order.keys:
+        by_form.setdefault(_folded(key), []).append(key)
+    tolerance = settings.get("typoTolerance") or {}
+    tolerant = tolerance.get("enabled", True) and name not in (tolerance.get("disableOnAttributes") or ())
+    if tolerant and wanted in {_folded(word) for word in tolerance.get("disableOnWords") or ()}:
+        return by_form.get(wanted, [])
+    typos = _typos_allowed(wanted, tolerance) if tolerant else 0
+    forms = (form for form in sorted(by_form) if _starts_with(form, wanted, typos))
+    return [key for form in forms for key in by_form[form]]
+
+
+def _typos_allowed(query: str, tolerance: Mapping[str, Any]) -> int:
+    sizes = tolerance.get("minWordSizeForTypos") or {}
+    length = len(query.encode())
+    if length < sizes.get("oneTypo", 5):
+        return 0
+    return 1 if length < sizes.get("twoTypos", 9) else 2
+
+
+def _starts_with(form: str, prefix: str, typos: int) -> bool:
+    if form.startswith(prefix):
+        return True
+    if not typos:
+        return False
+    return any(
+        OSA.distance(prefix, form[:length], score_cutoff=typos) <= typos
+        for length in range(max(0, len(prefix) - typos), min(len(form), len(prefix) + typos) + 1)
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _folded(text: str) -> str:
+    return normalize_whole(text)
