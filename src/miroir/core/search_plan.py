@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from miroir.core.covering import Share
 from miroir.core.projection import Projection, project
 from miroir.core.reserved import SEQ_FIELD
 from miroir.core.topology import IndexView
-from miroir.meili.commands import FacetSearchQuery, FilterValue, JsonObject, SearchQuery
+from miroir.meili.commands import FacetSearchQuery, FilterValue, JsonObject, SearchQuery, SimilarQuery
 
 DEFAULT_MAX_TOTAL_HITS = 1000
 #: From this many hits that lie before the page on, documents are fetched in a second request (H19).
@@ -31,6 +31,8 @@ class SearchPlan:
     distinct: str | None
     projection: Projection
     two_phase: bool
+    semantic: bool  #: ranked by similarity alone
+    matching: JsonObject  #: the part of a body that decides what matches and how it ranks
     body: JsonObject
 
     @property
@@ -39,8 +41,18 @@ class SearchPlan:
         return min(self.offset + self.limit, self.max_total_hits)
 
 
-def plan_search(index: IndexView, query: SearchQuery, *, depth: int | None = None) -> SearchPlan:
-    """Decide how to ask. `depth` overrides the number of hits (a federation asks for its own)."""
+def plan_search(
+    index: IndexView,
+    query: SearchQuery,
+    *,
+    kind: Kind = "keyword",
+    depth: int | None = None,
+    needed: tuple[str, ...] = (),
+) -> SearchPlan:
+    """Decide how to ask. `depth` overrides the number of hits (a federation asks for its own).
+
+    `kind` keyword or semantic, or the half of a hybrid search; `needed` are attributes to see besides.
+    """
     offset, limit = window(query)
     reach = max_total_hits(index)
     ends_at = min(offset + limit, reach)
@@ -57,21 +69,68 @@ def plan_search(index: IndexView, query: SearchQuery, *, depth: int | None = Non
         query.attributes_to_retrieve,
         highlight=query.attributes_to_highlight,
         crop=query.attributes_to_crop,
-        needed=(distinct,) if distinct else (),
+        needed=tuple(dict.fromkeys((*((distinct,) if distinct else ()), *needed))),
     )
-    body = _matching(query)
+    matching = _matching(query) | _vectors(query, kind)
+    body = dict(matching)
     body |= {"offset": 0, "limit": depth, "showRankingScore": True, "showRankingScoreDetails": True}
     if distinct:
         body["distinct"] = distinct
     if query.facets:
         body["facets"] = list(query.facets)
     if two_phase:
-        body["attributesToRetrieve"] = [distinct] if distinct else []
+        body["attributesToRetrieve"] = list(dict.fromkeys([*([distinct] if distinct else []), *needed]))
     else:
         body |= _presentation(query, projection)
     return SearchPlan(
-        index, query, offset, limit, reach, depth, distinct, projection, two_phase, body
+        index=index,
+        query=query,
+        offset=offset,
+        limit=limit,
+        max_total_hits=reach,
+        depth=depth,
+        distinct=distinct,
+        projection=projection,
+        two_phase=two_phase,
+        semantic=kind == "semantic",
+        matching=matching,
+        body=body,
     )
+
+
+Kind = Literal["keyword", "semantic", "hybrid"]
+
+
+def kind_of(query: SearchQuery) -> Kind:
+    """Which search runs. reference: search-semantics F.1."""
+    hybrid = query.hybrid
+    if hybrid is None or hybrid.semantic_ratio == 0.0:
+        return "keyword"
+    given = query.vector is not None or query.media is not None
+    if not query.q and not given:
+        return "keyword"
+    if hybrid.semantic_ratio == 1.0 or not query.q:
+        return "semantic"
+    return "hybrid"
+
+
+def _vectors(query: SearchQuery, kind: Kind) -> JsonObject:
+    """What makes a node search by similarity; nothing for the keyword half of a hybrid search."""
+    hybrid = query.hybrid
+    if hybrid is None or (kind == "keyword" and kind_of(query) == "hybrid"):
+        return {}
+    ratio = 1.0 if kind == "semantic" else 0.0
+    body: JsonObject = {"hybrid": {"embedder": hybrid.embedder, "semanticRatio": ratio}}
+    if query.vector is not None:
+        body["vector"] = list(query.vector)
+    if query.media is not None:
+        body["media"] = query.media
+    return body
+
+
+def query_vector_body(query: SearchQuery) -> JsonObject:
+    """Asks one node to embed the query: the answer's `queryVector` then serves every shard (H10)."""
+    return {"limit": 1, "attributesToRetrieve": [], "retrieveVectors": True, "q": query.q or "", **_vectors(query, "semantic")}
 
 
 def window(query: SearchQuery) -> tuple[int, int]:
@@ -162,7 +221,7 @@ def node_search(plan: SearchPlan, share: Share) -> JsonObject:
 
 def count_only(plan: SearchPlan, share: Share, extra: FilterValue | None = None) -> JsonObject:
     """Totals and facets of everything that matches: with `limit` 0 a node ignores `distinct`."""
-    body = _matching(plan.query)
+    body = dict(plan.matching)
     body["limit"] = 0
     if plan.query.facets:
         body["facets"] = list(plan.query.facets)
@@ -191,11 +250,7 @@ def quoted(value: str) -> str:
 
 def winners(plan: SearchPlan, share: Share, seqs: Sequence[str]) -> JsonObject:
     """The second phase: the documents of the page, formatted for the same query (H19)."""
-    body = _matching(plan.query)
-    body.pop("sort", None)
-    body |= _presentation(plan.query, plan.projection)
-    if plan.query.sort:
-        body["sort"] = list(plan.query.sort)
+    body = plan.matching | _presentation(plan.query, plan.projection)
     if plan.projection.retrieve is not None:
         body["attributesToRetrieve"] = [*plan.projection.retrieve, SEQ_FIELD]
     body["limit"] = len(seqs)
@@ -223,3 +278,27 @@ def facet_search_body(query: FacetSearchQuery) -> JsonObject:
         hybrid = query.search.hybrid
         body["hybrid"] = {"embedder": hybrid.embedder, "semanticRatio": hybrid.semantic_ratio}
     return body
+
+
+def similar_body(query: SimilarQuery) -> JsonObject:
+    """A /similar request as the client wrote it, for a node to judge; it returns no hits."""
+    body: JsonObject = {"id": query.id, "embedder": query.embedder, "limit": 0}
+    if query.attributes_to_retrieve is not None:
+        body["attributesToRetrieve"] = list(query.attributes_to_retrieve)
+    if query.filter is not None:
+        body["filter"] = query.filter
+    return body
+
+
+def federation_count_body(
+    queries: Sequence[SearchQuery], physical_uid: str, share: Share, facets: Sequence[str] | None
+) -> JsonObject:
+    """A federation of no hits: counts the union of what several queries of one index match."""
+    federation: JsonObject = {"limit": 0}
+    if facets:
+        federation["facetsByIndex"] = {physical_uid: list(facets)}
+    bodies = []
+    for query in queries:
+        body = _matching(query) | _vectors(query, kind_of(query))
+        bodies.append({"indexUid": physical_uid, **with_filter(body, share.shard_filter, query.filter)})
+    return {"federation": federation, "queries": bodies}

@@ -1,0 +1,197 @@
+"""A federated multi-search: each query over all shards, then the queries' lists in one. reference: G.2."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from miroir.core.facet_merge import FacetSum, facet_order
+from miroir.core.federation_merge import Placed, QueryHits, federate, federation_mark, merge_index_facets
+from miroir.core.hybrid_merge import is_semantic
+from miroir.core.node_errors import as_api_error
+from miroir.core.search_plan import federation_count_body, total_pages, window
+from miroir.meili.codes import ApiError
+from miroir.meili.commands import Federation, FederationOptions, MultiSearch, SearchQuery
+from miroir.services.ranked import Ranked
+from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter
+from miroir.services.search import IndexSearch, finish, searchable_count
+
+
+class FederatedSearch:
+    """Runs the queries of a federation and merges their lists. `parallel` bounds the queries at a time."""
+
+    def __init__(self, scatter: Scatter, *, parallel: int) -> None:
+        self._scatter = scatter
+        self._search = IndexSearch(scatter)
+        self._parallel = parallel
+
+    async def search(self, readings: Sequence[Reading], request: MultiSearch) -> dict[str, Any]:
+        """The answer without what only the edge of the request knows. Raises ApiError."""
+        federation = request.federation
+        assert federation is not None
+        page = SearchQuery(
+            offset=federation.offset,
+            limit=federation.limit,
+            page=federation.page,
+            hits_per_page=federation.hits_per_page,
+        )
+        offset, limit = window(page)
+        lists = await self._rank_each(readings, request, offset + limit)
+        placed, rejected = federate(
+            [
+                QueryHits(
+                    index_uid=reading.index.uid,
+                    position=position,
+                    shown_position=_shown_position(request, position),
+                    weight=_options(request, position).weight,
+                    hits=ranked.hits,
+                    searchable_count=searchable_count(reading.index),
+                )
+                for position, (reading, ranked) in enumerate(zip(readings, lists, strict=True))
+            ],
+            offset + limit,
+            federation.distinct,
+        )
+        shown = placed[offset : offset + limit]
+        result: dict[str, Any] = {"hits": await self._finish(readings, lists, shown), "processingTimeMs": 0}
+        totals, facets = await self._count(readings, request, lists)
+        total = sum(totals.values()) - rejected
+        if page.is_paged:
+            result["hitsPerPage"] = 20 if page.hits_per_page is None else page.hits_per_page
+            result["page"] = 1 if page.page is None else page.page
+            result["totalPages"] = total_pages(total, page)
+            result["totalHits"] = total
+        else:
+            result |= {"limit": federation.limit, "offset": federation.offset, "estimatedTotalHits": total}
+        result |= _facets(readings, federation, facets, totals)
+        if any(q.search.hybrid is not None and q.search.hybrid.semantic_ratio > 0 for q in request.queries):
+            result["semanticHitCount"] = sum(1 for each in shown if is_semantic(each.hit))
+        return result
+
+    async def _rank_each(self, readings: Sequence[Reading], request: MultiSearch, depth: int) -> list[Ranked]:
+        gate = asyncio.Semaphore(self._parallel)
+        assert request.federation is not None
+        distinct = request.federation.distinct
+        facets = request.federation.facets_by_index
+        alone = _alone(request)
+
+        async def one(position: int) -> Ranked | ApiError:
+            item = request.queries[position]
+            query = item.search
+            if item.index_uid in alone:
+                query = replace(query, facets=facets.get(item.index_uid))
+            async with gate:
+                try:
+                    return await self._search.rank(
+                        readings[position], query, depth=depth, needed=(distinct,) if distinct else ()
+                    )
+                except ApiError as error:
+                    return ApiError(error.code, f"Inside `.queries[{position}]`: {error.message}")
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(position)) for position in range(len(request.queries))]
+        results = []
+        for task in tasks:
+            result = task.result()
+            if isinstance(result, ApiError):
+                raise result
+            results.append(result)
+        return results
+
+    async def _count(
+        self, readings: Sequence[Reading], request: MultiSearch, lists: Sequence[Ranked]
+    ) -> tuple[dict[str, int], dict[str, FacetSum]]:
+        """Candidates and facets of each index: of the union of its queries, which only nodes can tell."""
+        assert request.federation is not None
+        totals: dict[str, int] = {}
+        facets: dict[str, FacetSum] = {}
+        alone = _alone(request)
+        for position, reading in enumerate(readings):
+            uid = reading.index.uid
+            if uid in totals:
+                continue
+            ranked = lists[position]
+            if uid in alone:
+                totals[uid] = ranked.total
+                if ranked.facets is not None:
+                    facets[uid] = ranked.facets
+                continue
+            queries = [item.search for item in request.queries if item.index_uid == uid]
+            physical = reading.index.physical_uid
+            wanted = request.federation.facets_by_index.get(uid)
+            try:
+                answers = await self._scatter.ask(
+                    reading,
+                    lambda share, _, queries=queries, physical=physical, wanted=wanted: Ask(
+                        "",
+                        federation_count_body(queries, physical, share, wanted),
+                        absolute="/multi-search",
+                    ),
+                )
+            except NodeRefusal as refusal:
+                raise as_api_error(refusal.body, reading.index) from refusal
+            totals[uid] = sum(answer.value["estimatedTotalHits"] for answer in answers)
+            if wanted:
+                facets[uid] = FacetSum()
+                for answer in answers:
+                    part = (answer.value.get("facetsByIndex") or {}).get(physical) or {}
+                    facets[uid].add(part.get("distribution") or {}, part.get("stats") or {})
+        return totals, facets
+
+    async def _finish(
+        self, readings: Sequence[Reading], lists: Sequence[Ranked], shown: Sequence[Placed]
+    ) -> list[dict[str, Any]]:
+        """The page as the client sees it, in its order."""
+        done: dict[int, dict[str, Any]] = {}
+        for position, (reading, ranked) in enumerate(zip(readings, lists, strict=True)):
+            mine = [place for place, each in enumerate(shown) if each.query.position == position]
+            hits = [shown[place].hit for place in mine]
+            await self._search.fetch_bodies(reading, ranked, hits)
+            for place, hit in zip(mine, hits, strict=True):
+                hit.body["_federation"] = federation_mark(shown[place])
+            for place, body in zip(mine, finish(ranked, hits), strict=True):
+                done[place] = body
+        return [done[place] for place in range(len(shown))]
+
+
+def _alone(request: MultiSearch) -> frozenset[str]:
+    """Indexes that exactly one query asks."""
+    uids = [item.index_uid for item in request.queries]
+    return frozenset(uid for uid in uids if uids.count(uid) == 1)
+
+
+def _options(request: MultiSearch, position: int) -> FederationOptions:
+    return request.queries[position].federation_options or FederationOptions()
+
+
+def _shown_position(request: MultiSearch, position: int) -> int:
+    chosen = _options(request, position).query_position
+    return position if chosen is None else chosen
+
+
+def _facets(
+    readings: Sequence[Reading],
+    federation: Federation,
+    facets: dict[str, FacetSum],
+    totals: dict[str, int],
+) -> dict[str, Any]:
+    """`facetsByIndex`, or the merged pair."""
+    if not any(federation.facets_by_index.values()):
+        return {}
+    indexes = {reading.index.uid: reading.index for reading in readings}
+    by_index = {
+        uid: {
+            "distribution": facets[uid].distribution(indexes[uid], totals[uid]),
+            "stats": facets[uid].stats(),
+        }
+        for uid in sorted(facets)
+    }
+    if federation.merge_facets is None:
+        return {"facetsByIndex": by_index}
+    orders = {
+        facet: facet_order(indexes[uid], facet) for uid, part in by_index.items() for facet in part["distribution"]
+    }
+    distribution, stats = merge_index_facets(by_index, orders, federation.merge_facets.max_values_per_facet)
+    return {"facetDistribution": distribution, "facetStats": stats}

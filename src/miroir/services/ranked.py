@@ -1,0 +1,158 @@
+"""One ranked list over all shards: asked, merged, deduplicated, cut, and counted as one node would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from miroir.core.covering import Share
+from miroir.core.distinct import ValueKey, deduplicate, duplicates_filter
+from miroir.core.facet_merge import FacetSum
+from miroir.core.merging import Hit, merge, repair_scores, take_hits
+from miroir.core.search_plan import SearchPlan, count_only, distinct_values, node_search, only, winners
+from miroir.services.scatter import Answer, Ask, Reading, Scatter
+
+
+@dataclass(slots=True)
+class Ranked:
+    """`hits` are the first `plan.depth` of the whole index, cut by threshold; `total` as a node counts."""
+
+    plan: SearchPlan
+    hits: list[Hit]
+    total: int
+    facets: FacetSum | None
+    shares: Sequence[Share]
+    candidates: int  #: matches before distinct and threshold took some off
+    values: list[list[ValueKey]] = field(default_factory=list)
+    query_vector: list[float] | None = None
+
+
+class Ranker:
+    """Carries a `SearchPlan` out against the nodes."""
+
+    def __init__(self, scatter: Scatter) -> None:
+        self._scatter = scatter
+
+    async def rank(self, reading: Reading, plan: SearchPlan, *, counted: bool = True) -> Ranked:
+        """The merged list. `counted` False leaves distinct totals alone (a hybrid half, a federated query)."""
+        answers = await self._scatter.ask(reading, lambda share, _: Ask("/search", node_search(plan, share)))
+        lists = [take_hits(answer.value["hits"], position) for position, answer in enumerate(answers)]
+        repair_scores(lists)
+        merged = merge(lists, None if plan.distinct else plan.depth)
+        total = sum(answer.value["estimatedTotalHits"] for answer in answers)
+        ranked = Ranked(
+            plan=plan,
+            hits=merged,
+            total=total,
+            facets=facet_sum(answers) if plan.query.facets else None,
+            shares=[answer.share for answer in answers],
+            candidates=total,
+            query_vector=next((a.value["queryVector"] for a in answers if "queryVector" in a.value), None),
+        )
+        if plan.distinct:
+            hits, values = deduplicate(merged, plan.distinct)
+            ranked.hits, ranked.values = hits[: plan.depth], values[: plan.depth]
+            if counted:
+                await self._count_distinct(reading, ranked)
+        threshold = plan.query.ranking_score_threshold
+        if threshold is not None:
+            await self._cut(reading, ranked, threshold, counted=counted)
+        return ranked
+
+    async def _count_distinct(self, reading: Reading, ranked: Ranked) -> None:
+        """Totals and facets without the duplicates a node would have dropped on its way (H8)."""
+        plan = ranked.plan
+        assert plan.distinct is not None
+        exhaustive = plan.query.is_paged
+        answers = await self._scatter.ask(
+            reading,
+            lambda share, _: Ask(
+                "/search", distinct_values(plan, share) if exhaustive else count_only(plan, share)
+            ),
+        )
+        ranked.candidates = sum(answer.value["estimatedTotalHits"] for answer in answers)
+        everything = facet_sum(answers)
+        if exhaustive:
+            values = everything.values(plan.distinct)
+            ranked.total = ranked.candidates - sum(values.values()) + len(values)
+            if ranked.facets is None:
+                return
+        duplicates = duplicates_filter(plan.distinct, ranked.values)
+        if duplicates is None:
+            if not exhaustive:
+                ranked.total = ranked.candidates
+            ranked.facets = everything if plan.query.facets else None
+            return
+        sharing = await self._scatter.ask(
+            reading, lambda share, _: Ask("/search", count_only(plan, share, duplicates))
+        )
+        if not exhaustive:
+            with_value = sum(1 for keys in ranked.values if keys)
+            shared = sum(answer.value["estimatedTotalHits"] for answer in sharing)
+            ranked.total = ranked.candidates - (shared - with_value)
+        if ranked.facets is not None:
+            kept = [hit for hit, keys in zip(ranked.hits, ranked.values, strict=True) if keys]
+            for answer in sharing:
+                everything.add(answer.value.get("facetDistribution") or {}, {}, sign=-1)
+            for answer in await self._count_hits(reading, ranked, kept):
+                everything.add(answer.value.get("facetDistribution") or {}, {})
+            ranked.facets = everything
+
+    async def _cut(self, reading: Reading, ranked: Ranked, threshold: float, *, counted: bool) -> None:
+        """Drop hits below the threshold; totals shrink only if the cut was reached (H12)."""
+        kept = [hit for hit in ranked.hits if hit.score >= threshold]
+        reached = len(kept) < ranked.plan.depth
+        ranked.hits = kept
+        ranked.values = ranked.values[: len(kept)]
+        if not reached:
+            return
+        ranked.total = len(kept)
+        if ranked.facets is not None and counted:
+            ranked.facets = facet_sum(await self._count_hits(reading, ranked, kept))
+
+    async def _count_hits(self, reading: Reading, ranked: Ranked, hits: Sequence[Hit]) -> list[Answer]:
+        """Facets of exactly these hits."""
+        seqs = by_share(ranked, hits)
+        plan = replace(ranked.plan, query=replace(ranked.plan.query, filter=None))
+
+        def build(share: Share, _: int) -> Ask:
+            return Ask("/search", count_only(plan, share, only(seqs.get(share.node) or [""])))
+
+        return await self._scatter.ask(reading, build, shares=ranked.shares)
+
+    async def fetch_bodies(self, reading: Reading, ranked: Ranked, page: Sequence[Hit]) -> None:
+        """The second phase: give the hits of the page their documents (H19)."""
+        if not ranked.plan.two_phase or not page:
+            return
+        seqs: dict[int, list[str]] = {}
+        for hit in page:
+            seqs.setdefault(hit.share, []).append(hit.seq)
+
+        def build(share: Share, origin: int) -> Ask | None:
+            mine = seqs.get(origin)
+            return Ask("/search", winners(ranked.plan, share, mine)) if mine else None
+
+        answers = await self._scatter.ask(reading, build, shares=ranked.shares)
+        bodies: dict[str, dict[str, Any]] = {}
+        for answer in answers:
+            for body in answer.value["hits"]:
+                bodies[body["_miroir_seq"]] = body
+        for hit in page:
+            hit.body = bodies.get(hit.seq, hit.body)
+
+
+def by_share(ranked: Ranked, hits: Sequence[Hit]) -> dict[str, list[str]]:
+    """Sequences of hits by the node that showed them."""
+    seqs: dict[str, list[str]] = {}
+    for hit in hits:
+        seqs.setdefault(ranked.shares[hit.share].node, []).append(hit.seq)
+    return seqs
+
+
+def facet_sum(answers: Sequence[Answer]) -> FacetSum:
+    """The facets of several answers added up."""
+    total = FacetSum()
+    for answer in answers:
+        total.add(answer.value.get("facetDistribution") or {}, answer.value.get("facetStats") or {})
+    return total
