@@ -253,13 +253,17 @@ class Federation:
     merge_facets: MergeFacets | None = None
     distinct: str | None = None
     show_performance_details: bool = False
+    personalize: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MultiSearchItem:
+    """`sent`: JSON names of the members that the client gave a value (a federation forbids some of them)."""
+
     index_uid: str
     search: SearchQuery
     federation_options: FederationOptions | None = None
+    sent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +334,7 @@ class KeyCreate:
     actions: tuple[str, ...]
     indexes: tuple[str, ...]
     expires_at: int | None  #: ns since 1970
+    expires_offset_s: int = 0  #: the offset it was sent with, shown again
 
 
 @dataclass(frozen=True, slots=True)
