@@ -15,13 +15,16 @@ _NAIVE = re.compile(r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})")
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 
 
-def format_date(at_ns: int) -> str:
-    """RFC 3339 in UTC, trailing zeros of the fraction dropped: `2026-11-22T14:26:38.773382634Z`."""
-    seconds, nanos = divmod(at_ns, NS)
+def format_date(at_ns: int, offset_s: int = 0) -> str:
+    """RFC 3339, trailing zeros of the fraction dropped: `2026-11-22T14:26:38.773382634Z`, or with `+02:00`."""
+    seconds, nanos = divmod(at_ns + offset_s * NS, NS)
     text = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     if nanos:
         text += f".{nanos:09}".rstrip("0")
-    return text + "Z"
+    if not offset_s:
+        return text + "Z"
+    hours, minutes = divmod(abs(offset_s) // 60, 60)
+    return f"{text}{'-' if offset_s < 0 else '+'}{hours:02}:{minutes:02}"
 
 
 def format_optional_date(at_ns: int | None) -> str | None:
@@ -55,6 +58,15 @@ def _instant(
     return (int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) + leap) * NS
 
 
+def offset_seconds(text: str) -> int:
+    """The offset that an RFC 3339 date-time names, in seconds; 0 for `Z` and for anything else."""
+    found = _RFC3339.fullmatch(text)
+    if found is None or not found[9]:
+        return 0
+    size = int(found[10]) * 3600 + int(found[11]) * 60
+    return size if found[9] == "+" else -size
+
+
 def parse_rfc3339(text: str) -> int | None:
     """An RFC 3339 date-time with its offset, or None."""
     found = _RFC3339.fullmatch(text)
@@ -64,11 +76,9 @@ def parse_rfc3339(text: str) -> int | None:
     if instant is None:
         return None
     instant += int((found[7] or "0")[:9].ljust(9, "0"))
-    if found[9]:
-        if int(found[10]) > 23 or int(found[11]) > 59:
-            return None
-        offset = (int(found[10]) * 3600 + int(found[11]) * 60) * NS
-        instant += -offset if found[9] == "+" else offset
+    if found[9] and (int(found[10]) > 23 or int(found[11]) > 59):
+        return None
+    instant -= offset_seconds(text) * NS
     return instant
 
 

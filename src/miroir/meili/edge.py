@@ -17,6 +17,7 @@ from miroir.meili.decode import compact_json
 from miroir.meili.http import HttpReply, HttpRequest
 from miroir.meili.indexes import check_uid
 from miroir.meili.routes import ROUTER, Incoming, Route, Router
+from miroir.meili.webhooks import path_uuid
 
 __all__ = ["Backend", "Edge", "KeyRecord", "error_reply", "json_reply"]
 
@@ -123,6 +124,8 @@ class Edge:
         args = None if route.decode is None else route.decode(Incoming(request, path, now_ns, body_error))
         if index_uid is not None:
             check_uid(index_uid)
+        if "uuid" in path:
+            path["uuid"] = path_uuid(path["uuid"])
         if route.check is not None:
             args = route.check(args, access)
         return Call(route.name, access, request, index_uid, path, args)

@@ -10,7 +10,7 @@ import msgspec
 from miroir.meili.auth import ACTIONS, GLOBAL_ACTIONS, key_string
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import KeyCreate, KeyUpdate, Page
-from miroir.meili.dates import format_date, format_optional_date, parse_day, parse_naive, parse_rfc3339
+from miroir.meili.dates import format_date, offset_seconds, parse_day, parse_naive, parse_rfc3339
 from miroir.meili.decode import (
     Decoder,
     Field,
@@ -36,6 +36,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     description: str | None = None
     expires_at: int | None = None
+    expires_offset_s: int = 0  #: the offset the expiry was sent with, shown again
     created_at: int = 0
     updated_at: int = 0
 
@@ -72,7 +73,7 @@ def default_keys(uids: Iterable[str], now_ns: int) -> list[Key]:
 
 
 def _expiry(now_ns: int) -> Decoder:
-    def decode(value: Any, path: str, code: str) -> int | None:
+    def decode(value: Any, path: str, code: str) -> tuple[int, int] | None:
         if value is None:
             return None
         text = string(value, path, code)
@@ -85,7 +86,7 @@ def _expiry(now_ns: int) -> Decoder:
                 "in the future or specified as a null value. e.g. 'YYYY-MM-DD' or 'YYYY-MM-DD HH:MM:SS'.\n"
             )
             invalid(message, path, code)
-        return instant
+        return instant, offset_seconds(text)
 
     return decode
 
@@ -125,13 +126,15 @@ def decode_create(body: object, now_ns: int) -> KeyCreate:
         ),
     )
     found = object_fields(body, accepted)
+    expires_at, offset_s = found["expiresAt"] or (None, 0)
     create = KeyCreate(
         uid=found.get("uid"),
         name=found.get("name"),
         description=found.get("description"),
         actions=found["actions"],
         indexes=found["indexes"],
-        expires_at=found["expiresAt"],
+        expires_at=expires_at,
+        expires_offset_s=offset_s,
     )
     _check_scope(create)
     return create
@@ -176,6 +179,7 @@ def create_key(keys: Mapping[str, Key], create: KeyCreate, *, fresh_uid: str, no
         name=create.name,
         description=create.description,
         expires_at=create.expires_at,
+        expires_offset_s=create.expires_offset_s,
         created_at=now_ns,
         updated_at=now_ns,
     )
@@ -205,7 +209,7 @@ def key_view(key: Key, master_key: str | None) -> dict[str, Any]:
         "uid": key.uid,
         "actions": list(key.actions),
         "indexes": list(key.indexes),
-        "expiresAt": format_optional_date(key.expires_at),
+        "expiresAt": None if key.expires_at is None else format_date(key.expires_at, key.expires_offset_s),
         "createdAt": format_date(key.created_at),
         "updatedAt": format_date(key.updated_at),
     }

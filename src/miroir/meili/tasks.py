@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -41,6 +42,19 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: int | None = None
     strategy: str = "batched all enqueued tasks"
     progress: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTasks:
+    """A batch and its tasks, oldest first."""
+
+    batch: Batch
+    tasks: Sequence[Task]
+
+    @property
+    def uid(self) -> int:
+        """Uid of the batch."""
+        return self.batch.uid
 
 
 #: Every type, in the order that messages list them.
@@ -176,30 +190,52 @@ def visible(task: Task, access: Access) -> bool:
     return task.index_uid is not None and access.sees(task.index_uid)
 
 
-def _after(at: int | None, bound: int | None) -> bool:
-    return bound is None or (at is not None and at > bound)
+Predicate = Callable[[Task], bool]
 
 
-def _before(at: int | None, bound: int | None) -> bool:
-    return bound is None or (at is not None and at < bound)
+def predicate(wanted: TaskFilter) -> Predicate:
+    """A test of whether a task is selected, made of the restrictions that are set only.
+
+    Multi-index tasks have no index uid and so never match an index restriction.
+    """
+    tests: list[Predicate] = []
+    for name, accepted in (
+        ("uid", wanted.uids),
+        ("status", wanted.statuses),
+        ("kind", wanted.types),
+        ("index_uid", wanted.index_uids),
+        ("batch_uid", wanted.batch_uids),
+        ("canceled_by", wanted.canceled_by),
+    ):
+        if accepted is not None:
+            tests.append(_member(attrgetter(name), accepted))
+    for name, after, before in (
+        ("enqueued_at", wanted.after_enqueued_at, wanted.before_enqueued_at),
+        ("started_at", wanted.after_started_at, wanted.before_started_at),
+        ("finished_at", wanted.after_finished_at, wanted.before_finished_at),
+    ):
+        if after is not None or before is not None:
+            tests.append(_between(attrgetter(name), after, before))
+    if len(tests) == 1:
+        return tests[0]
+    return lambda task: all(test(task) for test in tests)
+
+
+def _member(get: Callable[[Task], Any], accepted: Collection[Any]) -> Predicate:
+    return lambda task: get(task) in accepted
+
+
+def _between(get: Callable[[Task], int | None], after: int | None, before: int | None) -> Predicate:
+    def test(task: Task) -> bool:
+        at = get(task)
+        return at is not None and (after is None or at > after) and (before is None or at < before)
+
+    return test
 
 
 def matches(task: Task, wanted: TaskFilter) -> bool:
-    """Whether a task is selected: every restriction holds. Multi-index tasks never match an index restriction."""
-    return (
-        (wanted.uids is None or task.uid in wanted.uids)
-        and (wanted.statuses is None or task.status in wanted.statuses)
-        and (wanted.types is None or task.kind in wanted.types)
-        and (wanted.index_uids is None or task.index_uid in wanted.index_uids)
-        and (wanted.batch_uids is None or task.batch_uid in wanted.batch_uids)
-        and (wanted.canceled_by is None or task.canceled_by in wanted.canceled_by)
-        and _after(task.enqueued_at, wanted.after_enqueued_at)
-        and _before(task.enqueued_at, wanted.before_enqueued_at)
-        and _after(task.started_at, wanted.after_started_at)
-        and _before(task.started_at, wanted.before_started_at)
-        and _after(task.finished_at, wanted.after_finished_at)
-        and _before(task.finished_at, wanted.before_finished_at)
-    )
+    """Whether one task is selected: every restriction holds. For many tasks make a `predicate` once."""
+    return predicate(wanted)(task)
 
 
 _NO_RESTRICTION = TaskFilter()
@@ -231,51 +267,58 @@ class TaskPage:
         }
 
 
-def _page(uids: Iterable[int], query: TasksQuery, total: int, get: Callable[[int], Any]) -> TaskPage:
-    """A page over matching uids that come in the wanted direction."""
-    start = query.start
-    if start is not None:
-        uids = (uid for uid in uids if (uid >= start if query.reverse else uid <= start))
-    found = list(islice(uids, query.limit + 1))
-    shown = found[: query.limit]
+def _page(items: Sequence[Any], query: TasksQuery, total: int) -> TaskPage:
+    """A page of matching tasks or batches, which come oldest first."""
+    if query.reverse:
+        first = 0 if query.start is None else bisect_left(items, query.start, key=_uid)
+        end = first + query.limit
+        shown = items[first:end]
+        rest = items[end : end + 1]
+    else:
+        end = len(items) if query.start is None else bisect_right(items, query.start, key=_uid)
+        first = max(end - query.limit, 0)
+        shown = items[first:end][::-1]
+        rest = items[first - 1 : first] if first else ()
     return TaskPage(
-        results=tuple(get(uid) for uid in shown),
+        results=tuple(shown),
         total=total,
         limit=query.limit,
-        start=shown[0] if shown else None,
-        next=found[query.limit] if len(found) > query.limit else None,
+        start=shown[0].uid if shown else None,
+        next=rest[0].uid if rest else None,
     )
+
+
+_uid = attrgetter("uid")
 
 
 def select_page(tasks: Sequence[Task], query: TasksQuery, access: Access | None = None) -> TaskPage:
-    """GET /tasks over all tasks, oldest first.
+    """GET /tasks over all tasks, which come with growing uids.
 
     `total` counts what the filters match whatever the credential sees: so does the server.
     """
-    matching = (
-        tasks if is_unrestricted(query.filter) else [task for task in tasks if matches(task, query.filter)]
-    )
-    total = len(matching)
-    seen = matching if access is None else [task for task in matching if visible(task, access)]
-    by_uid = {task.uid: task for task in seen}
-    uids = by_uid if query.reverse else reversed(by_uid)
-    return _page(uids, query, total, by_uid.__getitem__)
+    matching = tasks if is_unrestricted(query.filter) else list(filter(predicate(query.filter), tasks))
+    seen = matching
+    if access is not None and access.index_patterns is not None:
+        seen = [task for task in matching if visible(task, access)]
+    return _page(seen, query, len(matching))
 
 
 def select_batches(
-    tasks: Sequence[Task], batches: Mapping[int, Batch], query: TasksQuery, access: Access | None = None
+    tasks: Iterable[Task], batches: Mapping[int, Batch], query: TasksQuery, access: Access | None = None
 ) -> TaskPage:
-    """GET /batches: batches with at least one matching task; results are (batch, its tasks). Tasks oldest first."""
+    """GET /batches: a page of `BatchTasks` with at least one matching task. Tasks come with growing uids."""
     members: dict[int, list[Task]] = {}
     for task in tasks:
         if task.batch_uid is not None and task.batch_uid in batches:
             members.setdefault(task.batch_uid, []).append(task)
-    matching = [uid for uid, group in members.items() if any(matches(task, query.filter) for task in group)]
+    matching = sorted(members)
+    if not is_unrestricted(query.filter):
+        test = predicate(query.filter)
+        matching = [uid for uid in matching if any(map(test, members[uid]))]
     total = len(matching)
     if access is not None and access.index_patterns is not None:
         matching = [uid for uid in matching if any(visible(task, access) for task in members[uid])]
-    matching.sort(reverse=not query.reverse)
-    return _page(matching, query, total, lambda uid: (batches[uid], members[uid]))
+    return _page([BatchTasks(batches[uid], members[uid]) for uid in matching], query, total)
 
 
 def list_view(page: TaskPage) -> dict[str, Any]:
@@ -285,16 +328,13 @@ def list_view(page: TaskPage) -> dict[str, Any]:
 
 def batches_view(page: TaskPage) -> dict[str, Any]:
     """Body of GET /batches, from `select_batches`."""
-    return page.view(lambda item: batch_view(*item))
+    return page.view(lambda found: batch_view(found.batch, found.tasks))
 
 
 def select(tasks: Iterable[Task], selection: TasksSelect, access: Access | None = None) -> list[int]:
     """Uids of the tasks that a cancelation or deletion names, frozen at this moment."""
-    return [
-        task.uid
-        for task in tasks
-        if matches(task, selection.filter) and (access is None or visible(task, access))
-    ]
+    test = predicate(selection.filter)
+    return [task.uid for task in tasks if test(task) and (access is None or visible(task, access))]
 
 
 def cancelable(tasks: Iterable[Task], uids: Collection[int]) -> list[Task]:
@@ -325,7 +365,7 @@ def relabel(task: Task, names: Mapping[str, str]) -> Task:
 
     To be applied to all tasks enqueued before the rename or swap took effect.
     """
-    if task.index_uid in names:
+    if task.index_uid is not None and task.index_uid in names:
         return msgspec.structs.replace(task, index_uid=names[task.index_uid])
     return task
 
