@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from miroir.core.reserved import RESERVED_PREFIX
 from miroir.meili.codes import ApiError
+from miroir.meili.decode import compact_json
+from miroir.meili.document_ids import invalid_id_message
 
 _VALID = re.compile(r"[A-Za-z0-9_-]{1,511}")
 
@@ -65,24 +65,20 @@ def _slow_id(document: Mapping[str, Any], primary_key: str) -> str:
     matches = [document[primary_key]] if primary_key in document else list(_nested(document, primary_key))
     if not matches:
         raise ApiError(
-            "missing_document_id", f"Document doesn't have a `{primary_key}` attribute: `{_json(document)}`."
+            "missing_document_id",
+            f"Document doesn't have a `{primary_key}` attribute: `{compact_json(document)}`.",
         )
     if len(matches) > 1:
         raise ApiError(
             "invalid_document_id",
-            f"Document have too many matching `{primary_key}` attribute: `{_json(document)}`.",
+            f"Document have too many matching `{primary_key}` attribute: `{compact_json(document)}`.",
         )
     value = matches[0]
     if type(value) is int and -(2**63) <= value < 2**64:
         return str(value)
     if type(value) is str and _VALID.fullmatch(value):
         return value
-    raise ApiError(
-        "invalid_document_id",
-        f"Document identifier `{_json(value)}` is invalid. A document identifier can be of type integer or string, "
-        "only composed of alphanumeric characters (a-z A-Z 0-9), hyphens (-) and underscores (_), and can not be "
-        "more than 511 bytes.",
-    )
+    raise ApiError("invalid_document_id", invalid_id_message(value))
 
 
 def _nested(value: Any, path: str) -> list[Any]:
@@ -107,10 +103,3 @@ def refuse_reserved_fields(documents: Sequence[Mapping[str, Any]]) -> None:
                     "miroir_reserved_field",
                     f"The field `{name}` is reserved: names beginning with `{RESERVED_PREFIX}` belong to Miroir.",
                 )
-
-
-def _json(value: Any) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # integers beyond 64 bits arrive as floats; nothing else can be unprintable
-        return str(value)

@@ -183,6 +183,13 @@ class Lane:
         assert self.out is not None
         self.phase = Phase.UNSURE
 
+    def on_nothing(self) -> list[Outcome]:
+        """There was nothing for this node in it (its replicas are no longer fed)."""
+        assert self.out is not None
+        request, self.out = self.out, None
+        self.phase = Phase.READY
+        return self._settle(request, None)
+
     def on_rejected(self, error: dict[str, Any]) -> list[Outcome]:
         """The node refused its content for good."""
         assert self.out is not None
@@ -208,27 +215,40 @@ class Lane:
         assert self.phase is Phase.RECOVERING
         self.phase = Phase.READY
         self._seek(self.applied)
-        tagged = [(task, task.ops) for task in tasks if task.ops is not None and task.status != "canceled"]
+        tagged = [
+            (task.uid, task.ops) for task in tasks if task.ops is not None and task.status != "canceled"
+        ]
         if not tagged:
             return
-        stand = tagged[-1][1][1]
-        for task, (first, last) in tagged:
-            self._remember(task.uid, last)
+        stand = min(self.applied, tagged[0][1][1])
+        found: list[tuple[Request, int]] = []
+        for uid, (first, last) in tagged:
+            self._remember(uid, last)
+            if self._gap(stand, first):
+                continue  # sent before an old request came back; it will be sent again after the replay
+            if last < stand:
+                found = [entry for entry in found if entry[0].last <= last]
+            stand = last
             ops = tuple(op for op in self.log if first <= op.id <= last)
-            if ops and self.applied < last <= stand:
-                self.accepted.append((Request(ops), task.uid))
+            if ops and self.applied < last:
+                found.append((Request(ops), uid))
         if stand < self.applied:
             self._rewind_after(stand)
             return
-        # What carries no tag, or was not found, may or may not have arrived: from there on again.
-        covered = {op.id for request, _ in self.accepted for op in request.ops}
+        # What carries no tag may or may not have arrived, and its outcome is unknown: from there on again.
         open_ops = self.log[self.cursor : bisect_right(self.log, stand, key=_id)]
-        unknown = next((op.id for op in open_ops if op.action not in _TAGGED or op.id not in covered), None)
-        if unknown is None:
+        untagged = next((op.id for op in open_ops if op.action not in _TAGGED), None)
+        if untagged is None:
+            self.accepted.extend(found)
             self._seek(stand)
         else:
-            self.accepted = deque(entry for entry in self.accepted if entry[0].last < unknown)
-            self._seek(unknown - 1)
+            self.accepted.extend(entry for entry in found if entry[0].last < untagged)
+            self._seek(untagged - 1)
+
+    def _gap(self, stand: int, first: int) -> bool:
+        """Whether ops that must carry a tag lie between where the lane stands and `first`."""
+        between = self.log[bisect_right(self.log, stand, key=_id) : bisect_left(self.log, first, key=_id)]
+        return any(op.action in _TAGGED for op in between)
 
     def observe(self, task: NodeTask) -> tuple[bool, list[Outcome]]:
         """One of the node's tasks of this index. Returns (nothing more to learn from it, outcomes)."""

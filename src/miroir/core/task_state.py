@@ -1,0 +1,77 @@
+"""What the ends of an op on its nodes mean for the client's task, and for the replicas.
+
+A task ends when every in-sync replica of every shard it touches has ended it, or is out of the game (its node is
+down, or it lags already) while another one succeeded. A replica that fails alone has missed the op for good: it is
+stale. All of a shard's replicas failing is the client's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NodeError = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of an op.
+
+    `error` is the error object of the node whose shard failed everywhere, None when the op succeeded. `lagging`
+    are nodes the cluster goes on without; `stale` maps a node to the shards it missed.
+    """
+
+    error: NodeError | None = None
+    lagging: frozenset[str] = frozenset()
+    stale: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    failed_shards: frozenset[int] = frozenset()
+
+
+def judge(
+    concerned: Mapping[str, frozenset[int]],
+    outcomes: Mapping[str, NodeError | None],
+    *,
+    absent: Collection[str],
+) -> Verdict | None:
+    """Decide an op, or None while it must be waited for.
+
+    Args:
+        concerned: nodes with an in-sync replica of a touched shard -> those shards. Empty: nothing to wait for.
+        outcomes: node -> how the op ended there (None: succeeded).
+        absent: nodes not to be waited for (down, lagging, stuck).
+
+    Returns:
+        A verdict; never a success without at least one success per shard.
+    """
+    waiting = [node for node in concerned if node not in outcomes and node not in absent]
+    if waiting:
+        return None
+    good: dict[int, list[str]] = {}
+    bad: dict[int, list[str]] = {}
+    shards = {shard for mine in concerned.values() for shard in mine}
+    for node, mine in concerned.items():
+        if node in outcomes:
+            side = good if outcomes[node] is None else bad
+            for shard in mine:
+                side.setdefault(shard, []).append(node)
+    if any(shard not in good and shard not in bad for shard in shards):
+        return None
+    failed = sorted(shard for shard in shards if shard not in good)
+    stale: dict[str, set[int]] = {}
+    for shard, nodes in bad.items():
+        if shard in good:
+            for node in nodes:
+                stale.setdefault(node, set()).add(shard)
+    return Verdict(
+        error=outcomes[bad[failed[0]][0]] if failed else None,
+        lagging=frozenset(node for node in concerned if node not in outcomes),
+        stale={node: frozenset(mine) for node, mine in stale.items()},
+        failed_shards=frozenset(failed),
+    )
+
+
+def touched(members: Mapping[str, frozenset[int]], shards: Collection[int]) -> dict[str, frozenset[int]]:
+    """Members that hold any of `shards`, each with its part of them."""
+    wanted = frozenset(shards)
+    return {node: part for node, mine in members.items() if (part := mine & wanted)}
