@@ -157,22 +157,22 @@ def node_programs(folder: ClusterDir, shape: Shape, keys: Keys, binary: Path | N
         name = f"node-{number}"
         data = folder.path(name)
         if shape.engine == "embedded":
-            argv = _embedded_argv(port, data, folder.path("node.key"))
+            argv = embedded_argv(port, data, folder.path("node.key"))
         else:
-            argv = _meilisearch_argv(str(binary), port, data, folder.path("node.toml"))
+            argv = meilisearch_argv(str(binary), port, data, folder.path("node.toml"))
         log = folder.path("logs", f"{name}.log")
         programs.append(Program(name=name, url=f"http://{HOST}:{port}", argv=argv, log=log))
     return tuple(programs)
 
 
-def _embedded_argv(port: int, data: Path, key_file: Path) -> tuple[str, ...]:
+def embedded_argv(port: int, data: Path, key_file: Path) -> tuple[str, ...]:
     return (
         *(sys.executable, "-m", "miroir", "node", "--port", str(port), "--data", str(data)),
         *("--master-key-file", str(key_file)),
     )
 
 
-def _meilisearch_argv(binary: str, port: int, data: Path, key_file: Path) -> tuple[str, ...]:
+def meilisearch_argv(binary: str, port: int, data: Path, key_file: Path) -> tuple[str, ...]:
     # an indexing budget of 100 MiB makes one small task take 0.1 s instead of 0.7 s
     return (
         *(binary, "--http-addr", f"{HOST}:{port}", "--db-path", str(data / "data.ms")),

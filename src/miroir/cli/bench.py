@@ -1,0 +1,233 @@
+"""`miroir bench`: a local cluster against one node of the same kind, on this machine, in one run.
+
+Everything competes for the same cores (load generator included), so only the ratios mean something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import click
+import orjson
+
+from miroir.cli import sample
+from miroir.cli.children import Child, Program
+from miroir.cli.client import Client, wait_until
+from miroir.cli.cluster_dir import ClusterDir
+from miroir.cli.demo import HOST, embedded_argv, meilisearch_argv
+from miroir.core.rendering import render_documents
+
+CLIENTS = 8
+KEY = "bench-master-key"
+BATCH_DOCUMENTS = 500
+
+QUERIES: tuple[tuple[str, dict[str, object]], ...] = (
+    ("packages", {"q": "library"}),
+    ("packages", {"q": "real-time strategy game", "limit": 10}),
+    ("packages", {"q": "databse server", "attributesToHighlight": ["summary"]}),
+    ("packages", {"q": "python", "filter": "installed_size < 1000", "facets": ["section"]}),
+    ("packages", {"q": "", "sort": ["installed_size:desc"]}),
+    ("packages", {"q": "fonts for", "facets": ["section", "priority"], "limit": 5}),
+    ("cities", {"q": "san"}),
+    ("cities", {"q": "paris", "filter": "population > 100000"}),
+    ("cities", {"q": "new york", "facets": ["country"]}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line asked for. `seconds`: of each search measurement."""
+
+    nodes: int
+    replication_factor: int
+    port: int
+    engine: str
+    meilisearch: Path | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """Searches a second with several clients at once; median of one client alone; orchestrator CPU per search."""
+
+    per_second: float
+    median_ms: float
+    cpu_ms: float | None
+
+
+def run(wishes: Wishes, environ: Mapping[str, str]) -> None:
+    """Measure and print."""
+    binary = _binary(wishes, environ)
+    with tempfile.TemporaryDirectory(prefix="miroir-bench-") as scratch:
+        where = Path(scratch)
+        click.echo(
+            f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, ",
+            nl=False,
+        )
+        click.echo(f"{wishes.nodes} {wishes.engine} nodes, replication factor {wishes.replication_factor}")
+        with _one_node(wishes, where / "one", binary) as url:
+            node = Client(url, KEY, timeout_s=120.0)
+            direct_rate = _ingest(node)
+            direct = asyncio.run(_search(url, wishes.seconds, None))
+        with _cluster(wishes, where / "cluster", binary) as (url, pid):
+            cluster_rate = _ingest(Client(url, KEY, timeout_s=120.0))
+            through = asyncio.run(_search(url, wishes.seconds, pid))
+    _report(direct_rate, direct, cluster_rate, through, _split_rate())
+
+
+def _report(
+    direct_rate: float, direct: Searching, cluster_rate: float, through: Searching, split_rate: float
+) -> None:
+    rows = (
+        (f"searches/s, {CLIENTS} clients", direct.per_second, through.per_second, "{:.0f}"),
+        ("median search, 1 client, ms", direct.median_ms, through.median_ms, "{:.1f}"),
+        ("ingest, documents/s", direct_rate, cluster_rate, "{:.0f}"),
+    )
+    click.echo(f"{'':<30}{'one node':>12}{'cluster':>12}{'ratio':>8}")
+    for name, one, many, form in rows:
+        click.echo(f"{name:<30}{form.format(one):>12}{form.format(many):>12}{many / one:>8.2f}")
+    cpu = "not measured (no /proc)" if through.cpu_ms is None else f"{through.cpu_ms:.2f} ms"
+    click.echo(f"orchestrator CPU per search     {cpu}")
+    click.echo(f"split and mark, documents/s     {split_rate:,.0f}")
+
+
+def _ingest(client: Client) -> float:
+    """Documents a second, from the first request to the end of the last task."""
+    for uid, index in sample.indexes().items():
+        created = client.ask("POST", "/indexes", {"uid": uid, "primaryKey": index["primaryKey"]})
+        client.wait_task(created["taskUid"])
+        changed = client.ask("PATCH", f"/indexes/{uid}/settings", index["settings"])
+        client.wait_task(changed["taskUid"])
+    begun, count, tasks = time.perf_counter(), 0, []
+    for uid in sample.indexes():
+        documents = sample.lines(uid)
+        count += len(documents)
+        for start in range(0, len(documents), BATCH_DOCUMENTS):
+            body = b"\n".join(documents[start : start + BATCH_DOCUMENTS])
+            path = f"/indexes/{uid}/documents"
+            tasks.append(client.ask("POST", path, body, content_type="application/x-ndjson")["taskUid"])
+    for task in tasks:
+        client.wait_task(task)
+    return count / (time.perf_counter() - begun)
+
+
+async def _search(url: str, seconds: float, pid: int | None) -> Searching:
+    requests = [(f"{url}/indexes/{uid}/search", orjson.dumps(query)) for uid, query in QUERIES]
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        await _for(0.5, session, requests)  # warm up: connections, caches
+        alone = await _for(seconds / 2, session, requests)
+        cpu_before, begun = _cpu_s(pid), time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            clients = [group.create_task(_for(seconds, session, requests, first=i)) for i in range(CLIENTS)]
+        took = time.perf_counter() - begun
+        cpu_after = _cpu_s(pid)
+    count = sum(len(client.result()) for client in clients)
+    cpu_ms = None if cpu_before is None or cpu_after is None else (cpu_after - cpu_before) * 1000 / count
+    return Searching(count / took, statistics.median(alone) * 1000, cpu_ms)
+
+
+async def _for(
+    seconds: float, session: aiohttp.ClientSession, requests: list[tuple[str, bytes]], first: int = 0
+) -> list[float]:
+    """Latencies of one client that asks again as soon as it has its answer."""
+    latencies: list[float] = []
+    end = time.perf_counter() + seconds
+    for url, body in itertools.islice(itertools.cycle(requests), first, None):
+        begun = time.perf_counter()
+        if begun >= end:
+            break
+        async with session.post(url, data=body) as answer:
+            text = await answer.read()
+            if answer.status != 200:
+                raise click.ClickException(f"{url}: {answer.status}: {text[:200]!r}")
+        latencies.append(time.perf_counter() - begun)
+    return latencies
+
+
+def _split_rate() -> float:
+    """Documents a second that are hashed, assigned, marked and rendered for their shards, on one core."""
+    documents = [orjson.loads(line) for line in sample.lines("packages")]
+    ids, numbers = [str(document["id"]) for document in documents], range(len(documents))
+    begun, rounds = time.perf_counter(), 0
+    while time.perf_counter() - begun < 1.0:
+        render_documents(documents, ids, numbers, 64)
+        rounds += 1
+    return rounds * len(documents) / (time.perf_counter() - begun)
+
+
+@contextmanager
+def _one_node(wishes: Wishes, data: Path, binary: Path | None) -> Iterator[str]:
+    folder = ClusterDir(data)
+    folder.prepare()
+    folder.write_text("node.key", KEY)
+    folder.write_text("node.toml", f'master_key = "{KEY}"\n')
+    store, port = folder.path("node-1"), wishes.port
+    store.mkdir()
+    if binary is None:
+        argv = embedded_argv(port, store, folder.path("node.key"))
+    else:
+        argv = meilisearch_argv(str(binary), port, store, folder.path("node.toml"))
+    url = f"http://{HOST}:{port}"
+    child = Child(Program("node-1", url, argv, folder.path("logs", "node-1.log")))
+    try:
+        _await(lambda: Client(url, timeout_s=2.0).answers("/health"), child.last_words)
+        yield url
+    finally:
+        child.stop(grace_s=10.0)
+
+
+@contextmanager
+def _cluster(wishes: Wishes, data: Path, binary: Path | None) -> Iterator[tuple[str, int]]:
+    argv = [sys.executable, "-m", "miroir", "demo", "--data", str(data), "--no-sample", "--master-key", KEY]
+    argv += ["--port", str(wishes.port), "--nodes", str(wishes.nodes), "--engine", wishes.engine]
+    argv += ["--replication-factor", str(wishes.replication_factor)]
+    argv += ["--meilisearch", str(binary)] if binary else []
+    demo = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    url = f"http://{HOST}:{wishes.port}"
+    try:
+        _await(lambda: Client(url, timeout_s=2.0).answers("/_miroir/ready"), lambda: "see the lines above")
+        cluster = ClusterDir(data).cluster()
+        assert cluster is not None
+        yield url, cluster["orchestrator"]["pid"]
+    finally:
+        demo.terminate()
+        demo.wait()
+
+
+def _await(holds: Callable[[], bool], why_not: Callable[[], str]) -> None:
+    if not wait_until(holds, timeout_s=60.0):
+        raise click.ClickException(f"did not start: {why_not()}")
+
+
+def _cpu_s(pid: int | None) -> float | None:
+    """CPU seconds a process has used; None where that cannot be known."""
+    if pid is None:
+        return None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _binary(wishes: Wishes, environ: Mapping[str, str]) -> Path | None:
+    if wishes.engine == "embedded":
+        return None
+    named = wishes.meilisearch or environ.get("MIROIR_MEILISEARCH")
+    if named is None:
+        raise click.ClickException("name the Meilisearch program with --meilisearch or MIROIR_MEILISEARCH")
+    return Path(named).resolve()
