@@ -1,0 +1,472 @@
+"""Which documents a node of the query graph, a phrase, or a pair of neighbouring nodes finds.
+
+One `Resolver` serves one search over one index version; results that depend only on the version are kept in
+the version's cache. Source: semantics A.6, B.3 to B.6, C.7, C.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pyroaring import BitMap
+
+from miroir.engine.graph import Located, QueryGraph, Zero
+from miroir.engine.query import Phrase, QueryTerm
+from miroir.engine.text import Packed, TextIndex, documents_of, fields_of, positions_of, union
+
+_NOWHERE: Packed = np.empty(0, dtype=np.uint64)
+_ADJACENT = 1
+_PHRASE_WINDOW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """Field numbers a search is limited to (attributesToSearchOn), by whether typos may reach them."""
+
+    tolerant: frozenset[int] = frozenset()
+    exact: frozenset[int] = frozenset()
+
+    @property
+    def fields(self) -> frozenset[int]:
+        return self.tolerant | self.exact
+
+
+def _bitmap_weight(documents: BitMap) -> int:
+    return 64 + 4 * len(documents)
+
+
+def _packed_weight(packed: Packed) -> int:
+    return packed.nbytes
+
+
+def within(packed: Packed, fields: frozenset[int]) -> Packed:
+    """The occurrences in some fields only."""
+    if not len(packed):
+        return packed
+    keep = np.isin(fields_of(packed), np.fromiter(sorted(fields), dtype=np.uint64, count=len(fields)))
+    return packed[keep]
+
+
+def adjacent(left: Packed, right: Packed, distance: int) -> BitMap:
+    """Documents where a `right` stands exactly `distance` positions after a `left` in the same field."""
+    # A carry out of the position bits would need a word at the very end of the range: not worth a pass.
+    step = np.uint64(distance)
+    if len(left) <= len(right):
+        return documents_of(left[_contained(left + step, right)])
+    return documents_of(right[_contained(right - step, left)])
+
+
+def _contained(wanted: Packed, sorted_values: Packed) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    if not len(sorted_values):
+        return np.zeros(len(wanted), dtype=bool)
+    places = np.searchsorted(sorted_values, wanted)
+    places[places == len(sorted_values)] = 0
+    found: np.ndarray[tuple[int], np.dtype[np.bool_]] = sorted_values[places] == wanted
+    return found
+
+
+class Resolver:
+    """Answers for the nodes of one search; `terms` is what `Located.term` indexes."""
+
+    def __init__(
+        self, text: TextIndex, terms: Sequence[QueryTerm], restriction: Restriction | None = None
+    ) -> None:
+        self.text = text
+        self.terms = terms
+        self.restriction = restriction
+        self._documents: dict[tuple[int, int, bool, bool], BitMap] = {}
+        self._attribute_pairs: dict[Hashable, BitMap] = {}
+
+    # --- what a node stands for -------------------------------------------------------------------
+
+    def words(self, node: Located) -> tuple[list[str], list[str]]:
+        """Single words (as written, derived); derived ones are looked for in tolerant fields only."""
+        term = self.terms[node.term]
+        if node.one or node.two:
+            term.complete(self.text, self.best_split)
+        zero: list[str] = []
+        if node.zero != Zero.NOTHING and term.exact is not None:
+            zero.append(term.exact)
+        if node.zero == Zero.ALL:
+            zero.extend(term.prefix_of)
+        derived: list[str] = []
+        if node.one:
+            derived.extend(term.typo_words.one)
+        if node.two:
+            derived.extend(term.typo_words.two)
+        return ([], zero + derived) if term.ngram_words else (zero, derived)
+
+    def phrases(self, node: Located) -> list[Phrase]:
+        """Phrases of a node: the quoted one and synonyms whatever the allowed part, the split with one typo."""
+        term = self.terms[node.term]
+        found = list(term.synonyms) if term.phrase is None else [term.phrase]
+        if node.one:
+            term.complete(self.text, self.best_split)
+            if term.split is not None and term.split not in found:
+                found.append(term.split)
+        return found
+
+    def stored_prefix(self, node: Located) -> str | None:
+        """The prefix that stands for all words starting with it, if the node may use it."""
+        return self.terms[node.term].stored_prefix if node.zero != Zero.NOTHING else None
+
+    def original_phrase(self, node: Located) -> Phrase | None:
+        """The quoted phrase of the query, if the node is one."""
+        return self.terms[node.term].phrase if node.zero != Zero.NOTHING else None
+
+    def exact_term(self, node: Located) -> Phrase | None:
+        """The word (as a phrase of one) or quoted phrase as written, if the node still allows and has it."""
+        term = self.terms[node.term]
+        if term.ngram_words or node.zero == Zero.NOTHING:
+            return None
+        if term.phrase is not None:
+            return term.phrase
+        return None if term.exact is None else (term.exact,)
+
+    def is_mandatory(self, node: Located) -> bool:
+        """Whether the matching strategy must keep the node."""
+        return node.mandatory or self.original_phrase(node) is not None
+
+    # --- documents --------------------------------------------------------------------------------
+
+    def documents(self, node: Located) -> BitMap:
+        """Documents that contain any derivation of the node; not to be changed by the caller."""
+        key = (node.term, node.zero, node.one, node.two)
+        found = self._documents.get(key)
+        if found is None:
+            found = self._documents[key] = self._compute_documents(node)
+        return found
+
+    def _compute_documents(self, node: Located) -> BitMap:
+        found = self._word_documents(node)
+        phrases = self.phrases(node)
+        if phrases:
+            found = BitMap.union(found, *map(self.phrase_documents, phrases))
+        return found
+
+    def _word_documents(self, node: Located) -> BitMap:
+        def compute() -> BitMap:
+            written, derived = self.words(node)
+            arrays = [self._reachable(word, derived=False) for word in written]
+            arrays.extend(self._reachable(word, derived=True) for word in derived)
+            prefix = self.stored_prefix(node)
+            if prefix is not None:
+                arrays.append(self._prefix_reachable(prefix, derived=bool(self.terms[node.term].ngram_words)))
+            return documents_of(union(arrays))
+
+        return self.text.cache.get(("documents", self._key(node), self.restriction), compute, _bitmap_weight)
+
+    def word_documents(self, word: str) -> BitMap:
+        """Documents that contain the word as written, within the searched attributes."""
+        return self.text.cache.get(
+            ("word", word, self.restriction),
+            lambda: documents_of(self._reachable(word, derived=False)),
+            _bitmap_weight,
+        )
+
+    def _reachable(self, word: str, *, derived: bool) -> Packed:
+        if self.restriction is None:
+            return self.text.tolerant_occurrences(word) if derived else self.text.occurrences(word)
+        fields = self.restriction.tolerant if derived else self.restriction.fields
+        return within(self.text.occurrences(word), fields)
+
+    def _prefix_reachable(self, prefix: str, *, derived: bool) -> Packed:
+        if self.restriction is not None:
+            fields = self.restriction.tolerant if derived else self.restriction.fields
+            return within(self.prefix_occurrences(prefix), fields)
+        if not derived:
+            return self.prefix_occurrences(prefix)
+        words = self.text.words_starting_with(prefix, tolerant=True)
+        return union([self.text.tolerant_occurrences(word) for word in words])
+
+    def prefix_occurrences(self, prefix: str) -> Packed:
+        """Occurrences of all words that start with the prefix."""
+        return self.text.cache.get(
+            ("prefix", prefix),
+            lambda: union([self.text.occurrences(w) for w in self.text.words_starting_with(prefix)]),
+            _packed_weight,
+        )
+
+    def _key(self, node: Located) -> Hashable:
+        """Identifies the words of a node within the index version."""
+        term = self.terms[node.term]
+        return (
+            term.phrase or term.original,
+            term.is_prefix,
+            term.typos,
+            term.ngram_words is not None,
+            int(node.zero),
+            node.one,
+            node.two,
+        )
+
+    def word_occurrences(self, node: Located) -> Packed:
+        """Occurrences of the node's single words in any field, a stored prefix left out."""
+
+        def compute() -> Packed:
+            written, derived = self.words(node)
+            return union([self.text.occurrences(word) for word in (*written, *derived)])
+
+        return self.text.cache.get(("words", self._key(node)), compute, _packed_weight)
+
+    # --- phrases and pairs ------------------------------------------------------------------------
+
+    def phrase_documents(self, phrase: Phrase) -> BitMap:
+        """Documents that contain the words of the phrase in a row; None stands for any word between."""
+        return self.text.cache.get(
+            ("phrase", phrase, self.restriction), lambda: self._compute_phrase(phrase), _bitmap_weight
+        )
+
+    def _compute_phrase(self, phrase: Phrase) -> BitMap:
+        words = [word for word in phrase if word is not None]
+        if not words:
+            return BitMap()
+        found = BitMap.intersection(*[self.word_documents(word) for word in words])
+        window = min(len(phrase), _PHRASE_WINDOW)
+        for start in range(len(phrase) - window + 1):
+            if not found:
+                break
+            part = phrase[start : start + window]
+            for i, left in enumerate(part):
+                for gap, right in enumerate(part[i + 1 :]):
+                    if left is not None and right is not None:
+                        found = found & self.within_distance(left, right, gap + 1)
+        return found
+
+    def within_distance(self, left: str, right: str, distance: int) -> BitMap:
+        """Documents where `right` follows `left` within `distance`; by attribute: both in one field."""
+        if self.text.rules.by_attribute:
+            return self._same_field(("word", left), ("word", right), self._field_part(left), self._field_part(right), None)
+        key = ("pair", left, right, distance)
+
+        def compute() -> BitMap:
+            first, second = self.text.occurrences(left), self.text.occurrences(right)
+            return BitMap.union(*[adjacent(first, second, k) for k in range(1, distance + 1)])
+
+        return self.text.cache.get(key, compute, _bitmap_weight)
+
+    def _field_part(self, word: str) -> Packed:
+        packed = self.text.occurrences(word)
+        return packed if self.restriction is None else within(packed, self.restriction.fields)
+
+    def best_split(self, word: str) -> Phrase | None:
+        """The cut in two whose halves stand side by side in most documents of the index; first wins."""
+        best: Phrase | None = None
+        best_count = -1 if self.text.rules.by_attribute else 0
+        for cut in range(1, len(word)):
+            left, right = word[:cut], word[cut:]
+            if left not in self.text.postings or right not in self.text.postings:
+                count = 0
+            else:
+                count = len(self.within_distance(left, right, _ADJACENT))
+            if count > best_count:
+                best, best_count = (left, right), count
+        return best
+
+    def near(self, left: Located, right: Located, forward: int, backward: int, universe: BitMap) -> BitMap:
+        """Documents where `right` follows `left` at exactly `forward`, or precedes it at `backward` (if >= 1)."""
+        if self.text.rules.by_attribute:
+            return self._near_by_attribute(left, right, universe)
+        left_words, right_words = self.word_occurrences(left), self.word_occurrences(right)
+        found = BitMap()
+        prefix = self.stored_prefix(right)
+        if prefix is not None:
+            after = self.prefix_occurrences(prefix)
+            found |= self._adjacent(("words", self._key(left)), ("prefix", prefix), left_words, after, forward)
+            if backward >= 1:
+                # In reversed order only the prefix itself, taken as a word, counts.
+                before = self.text.occurrences(prefix)
+                found |= self._adjacent(("word", prefix), ("words", self._key(left)), before, left_words, backward)
+            for phrase in self.phrases(left):
+                if phrase[-1] is not None and not universe.isdisjoint(self.phrase_documents(phrase)):
+                    last = self.text.occurrences(phrase[-1])
+                    found |= self._adjacent(("word", phrase[-1]), ("prefix", prefix), last, after, forward)
+        lefts: list[tuple[Hashable, Packed, Phrase | None]] = [(("words", self._key(left)), left_words, None)]
+        lefts.extend(
+            (("word", p[-1]), self.text.occurrences(p[-1]), p) for p in self.phrases(left) if p[-1] is not None
+        )
+        rights: list[tuple[Hashable, Packed, Phrase | None]] = [(("words", self._key(right)), right_words, None)]
+        rights.extend(
+            (("word", p[0]), self.text.occurrences(p[0]), p) for p in self.phrases(right) if p[0] is not None
+        )
+        for left_key, left_packed, left_phrase in lefts:
+            for right_key, right_packed, right_phrase in rights:
+                documents = self._adjacent(left_key, right_key, left_packed, right_packed, forward)
+                if left_phrase is None and right_phrase is None:
+                    found |= documents
+                    if backward >= 1:
+                        found |= self._adjacent(right_key, left_key, right_packed, left_packed, backward)
+                    continue
+                for phrase in (left_phrase, right_phrase):
+                    if phrase is not None and documents:
+                        documents = documents & self.phrase_documents(phrase)
+                found |= documents
+        return found & universe
+
+    def _adjacent(
+        self, left_key: Hashable, right_key: Hashable, left: Packed, right: Packed, distance: int
+    ) -> BitMap:
+        if not len(left) or not len(right):
+            return BitMap()
+        return self.text.cache.get(
+            ("adjacent", left_key, right_key, distance), lambda: adjacent(left, right, distance), _bitmap_weight
+        )
+
+    def _near_by_attribute(self, left: Located, right: Located, universe: BitMap) -> BitMap:
+        found = BitMap()
+        sides: list[list[tuple[Hashable, Packed, Phrase | None]]] = []
+        for node, end in ((left, -1), (right, 0)):
+            words = self.word_occurrences(node)
+            side: list[tuple[Hashable, Packed, Phrase | None]] = [(("words", self._key(node)), words, None)]
+            side.extend((("word", p[end]), self.text.occurrences(p[end] or ""), p) for p in self.phrases(node))
+            sides.append(side)
+        prefix = self.stored_prefix(right)
+        if prefix is not None:
+            sides[1].append((("prefix", prefix), self.prefix_occurrences(prefix), None))
+        for left_key, left_packed, left_phrase in sides[0]:
+            for right_key, right_packed, right_phrase in sides[1]:
+                candidates = universe
+                for phrase in (left_phrase, right_phrase):
+                    if phrase is not None:
+                        candidates = candidates & self.phrase_documents(phrase)
+                if candidates:
+                    found |= self._same_field(left_key, right_key, left_packed, right_packed, candidates) & candidates
+        return found
+
+    def _same_field(
+        self, left_key: Hashable, right_key: Hashable, left: Packed, right: Packed, universe: BitMap | None
+    ) -> BitMap:
+        """Documents with both sides in one field.
+
+        The engine remembers a pair as it was within the universe that first asked for it, so later buckets
+        of the same search may miss documents; this is visible in answers and therefore kept.
+        """
+        key = (left_key, right_key)
+        found = self._attribute_pairs.get(key)
+        if found is None:
+            shift = np.uint64(16)
+            common = np.intersect1d(left >> shift, right >> shift)
+            if self.restriction is not None:
+                common = within(common << shift, self.restriction.fields) >> shift
+            found = documents_of(common << shift)
+            if universe is not None:
+                found &= universe
+            self._attribute_pairs[key] = found
+        return found
+
+    # --- fields and positions ---------------------------------------------------------------------
+
+    def placed_occurrences(self, node: Located) -> Packed:
+        """Occurrences that place a node: its words, a stored prefix, and first words of phrases in documents
+        that contain the phrase."""
+
+        def compute() -> Packed:
+            arrays = [self.word_occurrences(node)]
+            prefix = self.stored_prefix(node)
+            if prefix is not None:
+                arrays.append(self.prefix_occurrences(prefix))
+            for phrase in self.phrases(node):
+                first = next((word for word in phrase if word is not None), None)
+                if first is not None:
+                    arrays.append(_within_documents(self.text.occurrences(first), self.phrase_documents(phrase)))
+            return union(arrays)
+
+        return self.text.cache.get(("placed", self._key(node), self.restriction), compute, _packed_weight)
+
+    def documents_by_weight(self, node: Located) -> dict[int, BitMap]:
+        """Attribute weight -> documents that contain the node in an attribute of that weight."""
+
+        def compute() -> dict[int, BitMap]:
+            packed = self.placed_occurrences(node)
+            if self.restriction is not None:
+                packed = within(packed, self.restriction.fields)
+            weights = np.zeros(0x10000, dtype=np.int64)
+            for number in self.text.fields.values():
+                weights[number] = self.text.weight(number)
+            return _grouped(packed, weights[fields_of(packed)])
+
+        return self.text.cache.get(("weights", self._key(node), self.restriction), compute, _groups_weight)
+
+    def documents_by_position_cost(self, node: Located) -> dict[int, BitMap]:
+        """Cost of the distance to the query position -> documents with the node there, in any field."""
+
+        def compute() -> dict[int, BitMap]:
+            packed = self.placed_occurrences(node)
+            costs = position_costs(node.first_position, node.size)
+            return _grouped(packed, costs[positions_of(packed)])
+
+        key = ("positions", self._key(node), self.restriction, node.first_position, node.size)
+        return self.text.cache.get(key, compute, _groups_weight)
+
+    def graph_documents(self, graph: QueryGraph, universe: BitMap) -> BitMap:
+        """Documents of `universe` that match some path through the graph."""
+        reached: dict[int, BitMap] = {0: universe}
+
+        def visit(number: int) -> BitMap:
+            found = reached.get(number)
+            if found is None:
+                before = [visit(source) for source in graph.predecessors[number]]
+                found = BitMap.union(*before) if before else BitMap()
+                node = graph.nodes[number]
+                if node is not None:
+                    found = found & self.documents(node)
+                reached[number] = found
+            return found
+
+        return visit(1)
+
+
+def _within_documents(packed: Packed, documents: BitMap) -> Packed:
+    if not len(packed) or not documents:
+        return _NOWHERE
+    wanted = np.frombuffer(documents.to_array(), dtype=np.uint32)
+    return packed[np.isin((packed >> np.uint64(32)).astype(np.uint32), wanted)]
+
+
+def _grouped(packed: Packed, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[int, BitMap]:
+    return {int(label): documents_of(packed[labels == label]) for label in np.unique(labels)}
+
+
+def _groups_weight(groups: dict[int, BitMap]) -> int:
+    return sum(map(_bitmap_weight, groups.values()))
+
+
+# --- positions ------------------------------------------------------------------------------------
+
+_COST_BOUNDS = (0, 1, 4, 7, 11, 16, 24, 64, 256, 1024)  #: largest distance of cost 0, 1, 2...
+_POSITIONS = 0x10000
+
+
+def stored_position(position: int) -> int:
+    """Positions are kept exactly up to 15, then as the next power of two (24 for 16 to 23)."""
+    if position < 16:
+        return position
+    if position < 24:
+        return 24
+    return min(1 << (position - 1).bit_length(), 0xFFFF)
+
+
+_STORED = np.array([stored_position(p) for p in range(_POSITIONS)], dtype=np.int64)
+_COST_OF_DISTANCE = np.searchsorted(np.array(_COST_BOUNDS), np.arange(_POSITIONS + 4), side="left").astype(np.int64)
+_cost_tables: dict[tuple[int, int], np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+
+
+def position_costs(query_position: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """For every position of a word, the cost of its distance to the query position for a `size`-gram."""
+    table = _cost_tables.get((query_position, size))
+    if table is None:
+        distance = np.abs(_STORED - query_position)
+        table = _COST_OF_DISTANCE[distance].copy()
+        for i in range(1, size):
+            table += _COST_OF_DISTANCE[np.minimum(distance + i, _POSITIONS)]
+        if len(_cost_tables) < 64:
+            _cost_tables[(query_position, size)] = table
+    return table
+
+
+def stored_positions_of(packed: Packed) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Bucketed positions of occurrences."""
+    stored: np.ndarray[tuple[int], np.dtype[np.int64]] = _STORED[positions_of(packed)]
+    return stored

@@ -1,0 +1,303 @@
+"""The words of one index version: postings, dictionary, word counts. Immutable once published.
+
+Per word one sorted array of packed occurrences (`occurrences.py`) is kept; documents, fields, positions and
+neighbourhoods of words and of sets of words are derived from it and remembered per version. An update costs
+what its documents hold, plus a shallow copy of the tables.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from pyroaring import BitMap
+
+from miroir.engine.occurrences import Collector, FieldTable
+from miroir.engine.text_rules import TextRules
+from miroir.engine.tokens import Tokenizer, is_numeric
+from miroir.engine.version_cache import VersionCache
+
+Document: TypeAlias = dict[str, Any]
+Change: TypeAlias = tuple[int, Document | None, Document | None]  #: (docid, old, new)
+Packed: TypeAlias = npt.NDArray[np.uint64]
+
+#: A prefix of 1 to 4 bytes is resolved as a whole when so many dictionary words start with it.
+PREFIX_WORDS_MIN = 100
+PREFIX_BYTES_MAX = 4
+
+_CACHE_BYTES = 64 << 20
+_DOCS_PER_STEP = 64
+_WORDS_PER_STEP = 4096
+_LAST = "\U0010ffff"
+_EMPTY: Packed = np.empty(0, dtype=np.uint64)
+_FIELD_MASK = np.uint64(0xFFFF)
+_D32, _D16 = np.uint64(32), np.uint64(16)
+
+
+def documents_of(packed: Packed) -> BitMap:
+    """The documents of sorted occurrences."""
+    if not len(packed):
+        return BitMap()
+    docids = (packed >> _D32).astype(np.uint32)
+    keep = np.empty(len(docids), dtype=bool)
+    keep[0] = True
+    np.not_equal(docids[1:], docids[:-1], out=keep[1:])
+    return BitMap(array("I", docids[keep].tobytes()))
+
+
+def fields_of(packed: Packed) -> npt.NDArray[np.uint64]:
+    return (packed >> _D16) & _FIELD_MASK
+
+
+def positions_of(packed: Packed) -> npt.NDArray[np.uint64]:
+    return packed & _FIELD_MASK
+
+
+@dataclass(frozen=True)
+class TextIndex:
+    """One version. `fields` numbers the searchable attribute paths that any document ever had."""
+
+    rules: TextRules = field(default_factory=TextRules)
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
+    fields: Mapping[str, int] = field(default_factory=dict)
+    postings: Mapping[str, Packed] = field(default_factory=dict)
+    words: Sequence[str] = ()  #: all words, in byte order
+    tolerant_words: Sequence[str] = ()  #: those that typos can reach: the dictionary
+    counts: Mapping[tuple[int, int], BitMap] = field(default_factory=dict)
+    synonyms: Mapping[tuple[str, ...], tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    cache: VersionCache = field(default_factory=lambda: VersionCache(_CACHE_BYTES), compare=False, repr=False)
+
+    # --- building ---------------------------------------------------------------------------------
+
+    @classmethod
+    def empty(cls, settings: Mapping[str, Any]) -> TextIndex:
+        """A version without documents under these settings."""
+        tokenizer = Tokenizer.of(settings)
+        return cls(
+            rules=TextRules.of(settings), tokenizer=tokenizer, synonyms=_read_synonyms(settings, tokenizer)
+        )
+
+    def updated(self, settings: Mapping[str, Any], changes: Sequence[Change]) -> TextIndex:
+        """The next version after document changes under the settings this version was made for."""
+        steps = self.update_steps(changes)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+
+    def update_steps(self, changes: Sequence[Change]) -> Generator[None, None, TextIndex]:
+        """As `updated`, in small steps: yields so that searches can run in between."""
+        table = FieldTable(self.rules, self.fields)
+        removed = Collector(self.tokenizer, table)
+        added = Collector(self.tokenizer, table)
+        for place, (docid, old, new) in enumerate(changes):
+            if place % _DOCS_PER_STEP == 0:
+                yield
+            if old == new:
+                continue
+            if old is not None:
+                removed.add(docid, old)
+            if new is not None:
+                added.add(docid, new)
+        postings = dict(self.postings)
+        came: list[str] = []
+        gone: list[str] = []
+        touched = added.occurrences.keys() | removed.occurrences.keys()
+        for place, word in enumerate(touched):
+            if place % _WORDS_PER_STEP == 0:
+                yield
+            before = postings.get(word)
+            after = _changed(before, removed.occurrences.get(word), added.occurrences.get(word))
+            if len(after):
+                postings[word] = after
+                if before is None:
+                    came.append(word)
+            elif before is not None:
+                del postings[word]
+                gone.append(word)
+        yield
+        words = _merged_order(self.words, came, gone)
+        fields = table.searchable()
+        tolerant = words
+        if self.rules.exact_attributes or self.rules.exact_numbers:
+            tolerant = self._tolerant_after(postings, fields, touched)
+        return replace(
+            self,
+            fields=fields,
+            postings=postings,
+            words=words,
+            tolerant_words=tolerant,
+            counts=_changed_counts(self.counts, removed.counts, added.counts),
+            cache=VersionCache(_CACHE_BYTES),
+        )
+
+    def _tolerant_after(
+        self, postings: Mapping[str, Packed], fields: Mapping[str, int], touched: Iterable[str]
+    ) -> Sequence[str]:
+        exact = _exact_fields(self.rules, fields)
+        came, gone = [], []
+        for word in touched:
+            was = self._is_tolerant(word)
+            packed = postings.get(word)
+            now = packed is not None and _tolerant_part(self.rules, exact, word, packed) is not None
+            if now and not was:
+                came.append(word)
+            elif was and not now:
+                gone.append(word)
+        return _merged_order(self.tolerant_words, came, gone)
+
+    def _is_tolerant(self, word: str) -> bool:
+        place = bisect_left(self.tolerant_words, word)
+        return place < len(self.tolerant_words) and self.tolerant_words[place] == word
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    @property
+    def exact_fields(self) -> frozenset[int]:
+        """Numbers of the fields whose words are found only as written."""
+        return self.cache.get("exact fields", lambda: _exact_fields(self.rules, self.fields), lambda _: 0)
+
+    def occurrences(self, word: str) -> Packed:
+        """All occurrences of a word, sorted."""
+        return self.postings.get(word, _EMPTY)
+
+    def tolerant_occurrences(self, word: str) -> Packed:
+        """Occurrences that derived words (typos, n-grams) may use: not in exact fields."""
+        packed = self.postings.get(word)
+        if packed is None:
+            return _EMPTY
+        part = _tolerant_part(self.rules, self.exact_fields, word, packed)
+        return _EMPTY if part is None else part
+
+    def words_starting_with(self, prefix: str, *, tolerant: bool = False) -> Sequence[str]:
+        """In byte order; `tolerant` leaves out the words that typos cannot reach."""
+        words = self.tolerant_words if tolerant else self.words
+        return words[bisect_left(words, prefix) : bisect_right(words, prefix + _LAST)]
+
+    def is_stored_prefix(self, prefix: str) -> bool:
+        """Whether the prefix is common enough to be resolved as a whole (semantics A.9)."""
+        if not 1 <= len(prefix.encode()) <= PREFIX_BYTES_MAX:
+            return False
+        words = self.tolerant_words
+        return bisect_right(words, prefix + _LAST) - bisect_left(words, prefix) >= PREFIX_WORDS_MIN
+
+    def weight(self, field_number: int) -> int:
+        """The attribute weight of a searchable field number."""
+        return self._weights[field_number]
+
+    @property
+    def _weights(self) -> dict[int, int]:
+        def compute() -> dict[int, int]:
+            return {number: self.rules.weight(path) or 0 for path, number in self.fields.items()}
+
+        return self.cache.get("weights", compute, lambda _: 0)
+
+
+def union(arrays: Sequence[Packed]) -> Packed:
+    """Sorted distinct occurrences of several sorted arrays."""
+    arrays = [a for a in arrays if len(a)]
+    if not arrays:
+        return _EMPTY
+    if len(arrays) == 1:
+        return arrays[0]
+    merged = np.concatenate(arrays)
+    merged.sort()
+    return merged
+
+
+def _exact_fields(rules: TextRules, fields: Mapping[str, int]) -> frozenset[int]:
+    return frozenset(number for path, number in fields.items() if rules.is_exact_path(path))
+
+
+def _tolerant_part(rules: TextRules, exact: frozenset[int], word: str, packed: Packed) -> Packed | None:
+    """Occurrences outside exact fields; None if there are none."""
+    if rules.exact_numbers and is_numeric(word):
+        return None
+    if not exact:
+        return packed
+    keep = ~np.isin(fields_of(packed), np.fromiter(exact, dtype=np.uint64))
+    if keep.all():
+        return packed
+    return packed[keep] if keep.any() else None
+
+
+def _changed(before: Packed | None, removed: array[int] | None, added: array[int] | None) -> Packed:
+    current = _EMPTY if before is None else before
+    if removed is not None and len(current):
+        gone = np.frombuffer(removed, dtype=np.uint64) if len(removed) else _EMPTY
+        current = np.setdiff1d(current, gone, assume_unique=True) if len(gone) > 64 else _without(current, gone)
+    if added is None:
+        return current
+    fresh = np.array(added, dtype=np.uint64)
+    if len(fresh) > 1 and (fresh[1:] < fresh[:-1]).any():
+        fresh.sort()
+    if not len(current):
+        return fresh
+    merged = np.concatenate((current, fresh))
+    if current[-1] > fresh[0]:
+        merged.sort(kind="stable")
+    return merged
+
+
+def _without(current: Packed, gone: Packed) -> Packed:
+    places = np.searchsorted(current, gone)
+    places = places[places < len(current)]
+    places = places[np.isin(current[places], gone)]
+    return np.delete(current, places)
+
+
+def _merged_order(order: Sequence[str], came: list[str], gone: list[str]) -> Sequence[str]:
+    """A sorted list after additions and removals."""
+    if not came and not gone:
+        return order
+    if len(came) + len(gone) > 256:
+        dropped = set(gone)
+        kept = [word for word in order if word not in dropped] if dropped else list(order)
+        kept.extend(came)
+        kept.sort()
+        return kept
+    result = list(order)
+    for word in gone:
+        del result[bisect_left(result, word)]
+    for word in came:
+        insort(result, word)
+    return result
+
+
+def _changed_counts(
+    counts: Mapping[tuple[int, int], BitMap],
+    removed: Mapping[tuple[int, int], list[int]],
+    added: Mapping[tuple[int, int], list[int]],
+) -> Mapping[tuple[int, int], BitMap]:
+    result = dict(counts)
+    for key in removed.keys() | added.keys():
+        documents = result[key].copy() if key in result else BitMap()
+        documents -= BitMap(removed.get(key, ()))
+        documents |= BitMap(added.get(key, ()))
+        if documents:
+            result[key] = documents
+        else:
+            result.pop(key, None)
+    return result
+
+
+def _read_synonyms(
+    settings: Mapping[str, Any], tokenizer: Tokenizer
+) -> dict[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Synonyms by the words of their key; keys that normalise alike share their values."""
+    found: dict[tuple[str, ...], dict[tuple[str, ...], None]] = {}
+    for key, meanings in (settings.get("synonyms") or {}).items():
+        words = tuple(tokenizer.words(key))
+        if not words:
+            continue
+        for meaning in sorted(set(meanings)):
+            phrase = tuple(tokenizer.words(meaning))
+            if phrase:
+                found.setdefault(words, {})[phrase] = None
+    return {key: tuple(phrases) for key, phrases in found.items()}

@@ -1,0 +1,77 @@
+"""What an index's settings say about words: where they are searched, how they may be misspelt.
+
+Derived once per settings; see semantics A.3, A.7 and A.10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_NEVER_SEARCHED = ("_vectors", "_geo", "_geojson")
+
+
+def covers(name: str, path: str) -> bool:
+    """Whether `name` is `path` or a dotted parent of it."""
+    return path == name or path.startswith(name + ".")
+
+
+@dataclass(frozen=True, slots=True)
+class TextRules:
+    """`searchable` None means every attribute, all with weight 0."""
+
+    searchable: tuple[str, ...] | None = None
+    exact_attributes: tuple[str, ...] = ()
+    exact_numbers: bool = False
+    typos_enabled: bool = True
+    one_typo_chars_min: int = 5
+    two_typos_chars_min: int = 9
+    words_without_typos: frozenset[str] = frozenset()
+    prefix_search: bool = True
+    by_attribute: bool = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> TextRules:
+        """Read the rules from a full settings object; absent or null members mean the defaults."""
+        searchable = settings.get("searchableAttributes") or ["*"]
+        typo = settings.get("typoTolerance") or {}
+        sizes = typo.get("minWordSizeForTypos") or {}
+        return cls(
+            searchable=None if "*" in searchable else tuple(dict.fromkeys(searchable)),
+            exact_attributes=tuple(typo.get("disableOnAttributes") or ()),
+            exact_numbers=bool(typo.get("disableOnNumbers", False)),
+            typos_enabled=_or_default(typo.get("enabled"), True),
+            one_typo_chars_min=_or_default(sizes.get("oneTypo"), 5),
+            two_typos_chars_min=_or_default(sizes.get("twoTypos"), 9),
+            words_without_typos=frozenset(typo.get("disableOnWords") or ()),
+            prefix_search=settings.get("prefixSearch") != "disabled",
+            by_attribute=settings.get("proximityPrecision") == "byAttribute",
+        )
+
+    def weight(self, path: str) -> int | None:
+        """Rank of the first entry that covers the path, 0 being the best; None if it is not searchable."""
+        if any(covers(name, path) for name in _NEVER_SEARCHED):
+            return None
+        if self.searchable is None:
+            return 0
+        return next((i for i, name in enumerate(self.searchable) if covers(name, path)), None)
+
+    @property
+    def max_weight(self) -> int | None:
+        """Weight of the last searchable attribute of the settings; None when all are searchable."""
+        return None if self.searchable is None else len(self.searchable) - 1
+
+    def is_exact_path(self, path: str) -> bool:
+        """Whether words of this attribute are found only as written."""
+        return any(covers(name, path) for name in self.exact_attributes)
+
+    def typos_allowed(self, word: str) -> int:
+        """How many typos (0 to 2) a query word may have."""
+        if not self.typos_enabled or len(word) < self.one_typo_chars_min or word in self.words_without_typos:
+            return 0
+        return 1 if len(word) < self.two_typos_chars_min else 2
+
+
+def _or_default(value: Any, default: Any) -> Any:
+    return default if value is None else value

@@ -1,0 +1,34 @@
+"""A bounded memory for results that stay true as long as one index version lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class VersionCache:
+    """Remembers results up to a total weight; the oldest entries go first."""
+
+    __slots__ = ("_entries", "_weight", "_weight_max")
+
+    def __init__(self, weight_max: int) -> None:
+        self._entries: dict[Hashable, tuple[Any, int]] = {}
+        self._weight = 0
+        self._weight_max = weight_max
+
+    def get(self, key: Hashable, compute: Callable[[], T], weigh: Callable[[T], int]) -> T:
+        """The remembered result, or `compute()`, remembered with the weight `weigh` gives it (bytes)."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            return entry[0]  # type: ignore[no-any-return]
+        result = compute()
+        weight = weigh(result) + 200
+        if weight <= self._weight_max // 4:
+            self._entries[key] = (result, weight)
+            self._weight += weight
+            while self._weight > self._weight_max:
+                oldest = next(iter(self._entries))
+                self._weight -= self._entries.pop(oldest)[1]
+        return result
