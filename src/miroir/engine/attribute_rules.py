@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -144,9 +144,3 @@ def _rule(entry: str | Mapping[str, Any]) -> FilterableRule:
         equality=bool(filters.get("equality", True)),
         comparison=bool(filters.get("comparison", False)),
     )
-
-
-def matching_names(patterns: Iterable[str], names: Sequence[str]) -> list[str]:
-    """The `names` that a requested pattern covers, in their order (facets of a search)."""
-    wanted = tuple(patterns)
-    return [n for n in names if any(p == "*" or covers(p, n) or matches_pattern(p, n) for p in wanted)]

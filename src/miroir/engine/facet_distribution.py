@@ -13,7 +13,7 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from miroir.engine.attribute_rules import AttributeRules, covers
+from miroir.engine.attribute_rules import AttributeRules, covers, matches_pattern
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import shown_float
 from miroir.meili.codes import ApiError
@@ -29,44 +29,56 @@ Stats = dict[str, dict[str, float]]
 
 
 def check_facets(rules: AttributeRules, facets: Sequence[str]) -> None:
-    """Refuse facet names that no filterable rule covers.
+    """Refuse facet patterns that meet no filterable rule.
 
     Raises:
-        ApiError: `invalid_search_facets`, for the first in alphabetical order.
+        ApiError: `invalid_search_facets`, for the first one.
     """
-    for name in facets:
-        if name == "*":
-            continue
-        found = rules.rule_of(name)
-        if found is not None and found[1].is_filterable:
-            continue
-        raise ApiError("invalid_search_facets", _not_filterable(rules, name, found[0] if found else None))
+    for pattern in facets:
+        _check_facet(rules, pattern)
 
 
-def _not_filterable(rules: AttributeRules, name: str, rule_position: int | None) -> str:
-    start = f"Invalid facet distribution: Attribute `{name}` is not filterable."
-    if rule_position is not None:
-        return (
-            f"{start} Note: this attribute matches rule #{rule_position} in filterableAttributes, but this rule does "
-            f"not enable filtering.\nHint: enable filtering in rule #{rule_position} by modifying the features.filter "
-            f"object\nHint: prepend another rule matching `{name}` with appropriate filter features before rule "
-            f"#{rule_position}"
-        )
-    patterns = sorted({p for r in rules.filterable if r.is_filterable for p in r.shown_patterns})
-    if not patterns:
-        return f"{start} This index does not have configured filterable attributes."
-    return f"{start} Available filterable attributes patterns are: `{', '.join(patterns)}`."
-
-
-def selected_fields(index: FacetIndex, facets: Iterable[str]) -> list[str]:
-    """Known filterable paths that the requested facets name, sorted."""
-    wanted = tuple(facets)
-    every = "*" in wanted
-    return sorted(
-        path
-        for path in index.known.union(index.fields)
-        if index.rules.is_filterable(path) and (every or any(covers(name, path) for name in wanted))
+def _check_facet(rules: AttributeRules, pattern: str) -> None:
+    for position, rule in enumerate(rules.filterable):
+        if rule.is_filterable:
+            if any(_meet(pattern, shown) for shown in rule.shown_patterns):
+                return
+        elif rule.matches(pattern):
+            raise ApiError(
+                "invalid_search_facets",
+                f"Invalid facet distribution: Attribute `{pattern}` matched rule #{position} in filterableAttributes, "
+                f"but this rule does not enable filtering.\nHint: enable filtering in rule #{position} by modifying "
+                f"the features.filter object\nHint: prepend another rule matching `{pattern}` with appropriate filter "
+                f"features before rule #{position}",
+            )
+    listed = sorted({p for rule in rules.filterable if rule.is_filterable for p in rule.shown_patterns})
+    rest = (
+        f"Available filterable attributes patterns are: `{', '.join(listed)}`."
+        if listed
+        else "This index does not have configured filterable attributes."
     )
+    raise ApiError(
+        "invalid_search_facets", f"Invalid facet distribution: Pattern `{pattern}` is not filterable. {rest}"
+    )
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two patterns have paths in common, or one is a parent of the other."""
+    return (
+        matches_pattern(one, other) or matches_pattern(other, one) or covers(one, other) or covers(other, one)
+    )
+
+
+def selected_fields(index: FacetIndex, facets: Iterable[str]) -> dict[str, bool]:
+    """Known filterable paths that the requested patterns name, sorted, with their children.
+
+    The value says whether a pattern names the path itself: a child that comes only with its parent does not
+    follow `sortFacetValuesBy`.
+    """
+    patterns = tuple(facets)
+    known = [path for path in index.known.union(index.fields) if index.rules.is_filterable(path)]
+    named = {path for path in known if any(matches_pattern(pattern, path) for pattern in patterns)}
+    return {path: path in named for path in sorted(known) if any(covers(name, path) for name in named)}
 
 
 def facet_distribution(
@@ -75,17 +87,22 @@ def facet_distribution(
     """Counts per value and stats per numeric facet over `candidates`, both by path in order of names."""
     faceting = settings.get("faceting") or {}
     limit = faceting.get("maxValuesPerFacet", DEFAULT_MAX_VALUES)
-    orders = faceting.get("sortFacetValuesBy") or {}
     distribution: Distribution = {}
     stats: Stats = {}
-    for path in selected_fields(index, facets):
+    for path, is_named in selected_fields(index, facets).items():
         table = index.fields.get(path, _EMPTY)
-        by_count = orders.get(path, orders.get("*", "alpha")) == "count"
+        by_count = is_named and facet_order(settings, path) == "count"
         distribution[path] = field_distribution(table, candidates, limit=limit, by_count=by_count)
         bounds = number_bounds(table, candidates)
         if bounds is not None:
             stats[path] = {"min": bounds[0], "max": bounds[1]}
     return distribution, stats
+
+
+def facet_order(settings: Mapping[str, Any], path: str) -> str:
+    """`alpha` or `count`, as `sortFacetValuesBy` says for a path."""
+    orders = (settings.get("faceting") or {}).get("sortFacetValuesBy") or {}
+    return str(orders.get(path, orders.get("*", "alpha")))
 
 
 _EMPTY = FieldFacets()
