@@ -23,7 +23,7 @@ Handler = Callable[[HttpRequest], Awaitable[HttpReply]]
 
 DEFAULT_MAX_BODY_BYTES = 100_000_000
 _VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
-_METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
+_METHODS = "HEAD, OPTIONS, CONNECT, GET, POST, PATCH, PUT, TRACE, DELETE"
 _MAX_REQUEST_ID = 200
 
 

@@ -476,10 +476,10 @@ def param_enum(*accepted: str) -> Decoder:
 
 
 def param_list(item: Decoder = param_string) -> Decoder:
-    """A decoder of comma lists, to a tuple. The path shows an index only when there is more than one member."""
+    """A decoder of comma lists, to a tuple; the empty text is the empty list. The path shows an index only when there is more than one member."""
 
     def decode(text: str, name: str, code: str) -> tuple[Any, ...]:
-        members = text.split(",")
+        members = text.split(",") if text else []
         many = len(members) > 1
         return tuple(item(member, f"{name}[{i}]" if many else name, code) for i, member in enumerate(members))
 
@@ -487,10 +487,10 @@ def param_list(item: Decoder = param_string) -> Decoder:
 
 
 def param_star_or_list(item: Decoder = param_string) -> Decoder:
-    """A comma list in which `*` stands for everything: then the result is None (all members are checked)."""
+    """A decoder of comma lists in which `*` stands for everything: then the result is None (all members are checked)."""
 
     def decode(text: str, name: str, code: str) -> tuple[Any, ...] | None:
-        members = text.split(",")
+        members = text.split(",") if text else []
         many = len(members) > 1
         found = tuple(
             item(member, f"{name}[{i}]" if many else name, code)

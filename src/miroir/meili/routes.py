@@ -111,14 +111,20 @@ def _setting(key: str) -> Decode:
 _METADATA = fields(Field("customMetadata", param_string, "invalid_index_custom_metadata"))
 
 
-def _with_metadata(decode: Decode) -> Decode:
+def _with_metadata(decode: Decode, *, body_first: bool = False) -> Decode:
     """The decoder of a deletion or edition, which may carry `?customMetadata=`."""
 
     def decoded(incoming: Incoming) -> Any:
+        early = decode(incoming) if body_first else None
         metadata = param_fields(incoming.params, _METADATA).get("customMetadata")
-        return replace(decode(incoming), custom_metadata=metadata)
+        return replace(early if body_first else decode(incoming), custom_metadata=metadata)
 
     return decoded
+
+
+def _delete_batch(incoming: Incoming) -> Any:
+    check_json_content_type(incoming.request.headers.get("content-type"))
+    return _late("documents", "decode_delete_batch")(incoming.body)
 
 
 def _check_create(create: IndexCreate, access: Access) -> IndexCreate:
@@ -213,7 +219,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _DOCUMENTS + "/fetch", "documents.fetch", ("documents.get",), _body(_late("documents", "decode_fetch"))),
     Route(
         "POST", _DOCUMENTS + "/delete-batch", "documents.delete_batch", ("documents.delete",),
-        _with_metadata(lambda incoming: _late("documents", "decode_delete_batch")(incoming.body)),
+        _with_metadata(_delete_batch, body_first=True),
     ),
     Route(
         "POST", _DOCUMENTS + "/delete", "documents.delete_filter", ("documents.delete",),
@@ -237,7 +243,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _INDEX + "/facet-search", "facet_search", ("search",), _body(_late("search", "decode_facet_search"))),
     Route("GET", _INDEX + "/similar", "similar", ("search",), _params(_late("search", "decode_similar_params"))),
     Route("POST", _INDEX + "/similar", "similar", ("search",), _body(_late("search", "decode_similar"))),
-    Route("POST", "/multi-search", "multi_search", ("search",), _body(_late("search", "decode_multi_search")), _check_multi_search),
+    Route("POST", "/multi-search", "multi_search", ("search",), _body(_late("multi_search", "decode_multi_search")), _check_multi_search),
     # settings
     Route("GET", _SETTINGS, "settings.get", ("settings.get",)),
     Route("PATCH", _SETTINGS, "settings.update", ("settings.update",), _body(_late("settings", "decode_settings"))),
