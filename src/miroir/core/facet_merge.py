@@ -36,9 +36,11 @@ class FacetSum:
         self._counts: dict[str, dict[ValueKey, int]] = {}
         self._shown: dict[str, dict[ValueKey, tuple[int, str]]] = {}
         self._stats: Stats = {}
+        self._reduced = False
 
     def add(self, distribution: Mapping[str, Mapping[str, int]], stats: Mapping[str, Mapping[str, float]], sign: int = 1) -> None:
         """Add (or, with `sign` -1, take off) one answer's counts."""
+        self._reduced |= sign < 0
         for field, values in distribution.items():
             if field.startswith(RESERVED_PREFIX):
                 continue
@@ -75,7 +77,14 @@ class FacetSum:
 
     def stats(self, *, without: str | None = None) -> Stats:
         """Least and greatest number of each field that has one."""
-        return {field: self._stats[field] for field in sorted(self._stats) if field != without}
+        bounds = self._stats
+        if self._reduced:  # a bound may have gone with the documents taken off
+            bounds = {}
+            for field in self._stats:
+                numbers = [float(key[1]) for key in self.values(field) if not key[0]]
+                if numbers:
+                    bounds[field] = {"min": min(numbers), "max": max(numbers)}
+        return {field: bounds[field] for field in sorted(bounds) if field != without}
 
     def _ordered(self, field: str, index: IndexView, candidates: int) -> dict[str, int]:
         limit, order = max_values(index), facet_order(index, field)

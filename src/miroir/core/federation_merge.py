@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cmp_to_key
 from typing import Any
 
 from miroir.core.distinct import distinct_keys
@@ -44,13 +43,11 @@ def federate(lists: Sequence[QueryHits], depth: int, distinct: str | None) -> tu
 
     A document that several queries of one index found is kept once, at its better place.
     """
-    placed = [each for query in lists for each in _placed(query)]
-    placed.sort(key=cmp_to_key(_compare))
     result: list[Placed] = []
     seen: set[tuple[str, str]] = set()
     values_seen: set[Any] = set()
     rejected = 0
-    for each in placed:
+    for each in _in_order(lists):
         if len(result) == depth:
             break
         identity = (each.query.index_uid, each.hit.seq)
@@ -67,16 +64,30 @@ def federate(lists: Sequence[QueryHits], depth: int, distinct: str | None) -> tu
     return result, rejected
 
 
+def _in_order(lists: Sequence[QueryHits]) -> Iterator[Placed]:
+    """Head against head: the comparison is no order over all hits (G.1, 4), so sorting would not do."""
+    streams = [_placed(query) for query in lists]
+    heads = [next(stream, None) for stream in streams]
+    while True:
+        best: int | None = None
+        for place, head in enumerate(heads):
+            if head is None:
+                continue
+            first = None if best is None else heads[best]
+            if first is None or compare(head.values, first.values, head.score, first.score) < 0:
+                best = place
+        if best is None:
+            return
+        chosen = heads[best]
+        assert chosen is not None
+        yield chosen
+        heads[best] = next(streams[best], None)
+
+
 def _placed(query: QueryHits) -> Iterator[Placed]:
     for hit in query.hits:
         values = score_values(hit.details, hit.score, query.searchable_count)
         yield Placed(query, hit, weighted(values, query.weight), hit.score * query.weight)
-
-
-def _compare(left: Placed, right: Placed) -> int:
-    if left.query is right.query:
-        return -1 if left.hit.key < right.hit.key else int(left.hit.key > right.hit.key)
-    return compare(left.values, right.values, left.score, right.score) or left.query.position - right.query.position
 
 
 def federation_mark(placed: Placed) -> dict[str, Any]:
@@ -107,8 +118,9 @@ def merge_index_facets(
             known["max"] = max(known["max"], bounds["max"])
     merged = {}
     for facet in sorted(counts):
-        items = sorted(counts[facet].items())
         if orders.get(facet) == "count":
-            items.sort(key=lambda item: -item[1])
+            items = sorted(counts[facet].items(), key=lambda item: -item[1])
+        else:
+            items = sorted(counts[facet].items())
         merged[facet] = dict(items if max_values is None else items[:max_values])
     return merged, dict(sorted(stats.items()))

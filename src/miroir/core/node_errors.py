@@ -6,14 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from miroir.core.reserved import RESERVED_PREFIX
 from miroir.core.topology import IndexView
 from miroir.meili.codes import CODES, ApiError
 
 _RESERVED = r"_miroir_\w+"
-#: an item of a list of quoted names: `a`, `_miroir_seq`
-_QUOTED = re.compile(rf", `{_RESERVED}`|`{_RESERVED}`, ")
-#: an item of a quoted list of names: `a, _miroir_seq`
-_LISTED = re.compile(rf", {_RESERVED}|(?<=`){_RESERVED}, ")
+#: one quoted name, or one quoted list of names: `a, _miroir_seq`
+_QUOTED = re.compile(r"`([^`\n]*)`")
+#: what is left of a quoted list that held nothing else, with its comma
+_EMPTY = re.compile(r", ``|``, ")
 #: lists that held nothing of the client's
 _NO_FILTERABLE = re.compile(rf"Available filterable attribute patterns are: (?:<[^>]*>)?`{_RESERVED}`\.")
 _NO_SORTABLE = re.compile(rf"Available sortable attributes are: `{_RESERVED}`\.")
@@ -26,7 +27,12 @@ def clean_message(message: str, index: IndexView) -> str:
         return text
     text = _NO_FILTERABLE.sub("This index does not have configured filterable attributes.", text)
     text = _NO_SORTABLE.sub("This index does not have configured sortable attributes.", text)
-    return _LISTED.sub("", _QUOTED.sub("", text))
+    return _EMPTY.sub("", _QUOTED.sub(_without_reserved, text))
+
+
+def _without_reserved(match: re.Match[str]) -> str:
+    names = match.group(1).split(", ")
+    return "`" + ", ".join(name for name in names if not name.startswith(RESERVED_PREFIX)) + "`"
 
 
 def as_api_error(body: Mapping[str, Any], index: IndexView) -> ApiError:

@@ -219,6 +219,15 @@ def node_search(plan: SearchPlan, share: Share) -> JsonObject:
     return with_filter(plan.body, share.shard_filter, plan.query.filter)
 
 
+def deeper(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
+    """The same list, further down, without documents."""
+    body = plan.matching | {"limit": limit, "showRankingScore": True, "showRankingScoreDetails": True}
+    body["attributesToRetrieve"] = [plan.distinct] if plan.distinct else []
+    if plan.distinct:
+        body["distinct"] = plan.distinct
+    return with_filter(body, share.shard_filter, plan.query.filter)
+
+
 def count_only(plan: SearchPlan, share: Share, extra: FilterValue | None = None) -> JsonObject:
     """Totals and facets of everything that matches: with `limit` 0 a node ignores `distinct`."""
     body = dict(plan.matching)

@@ -10,8 +10,20 @@ from miroir.core.covering import Share
 from miroir.core.distinct import ValueKey, deduplicate, duplicates_filter
 from miroir.core.facet_merge import FacetSum
 from miroir.core.merging import Hit, merge, repair_scores, take_hits
-from miroir.core.search_plan import SearchPlan, count_only, distinct_values, node_search, only, winners
+from miroir.core.search_plan import (
+    SearchPlan,
+    count_only,
+    deeper,
+    distinct_values,
+    node_search,
+    only,
+    winners,
+)
 from miroir.services.scatter import Answer, Ask, Reading, Scatter
+
+
+#: a hit and the values of the distinct attribute it holds
+Visit = tuple[Hit, list[ValueKey]]
 
 
 @dataclass(slots=True)
@@ -40,6 +52,7 @@ class Ranker:
         lists = [take_hits(answer.value["hits"], position) for position, answer in enumerate(answers)]
         repair_scores(lists)
         merged = merge(lists, None if plan.distinct else plan.depth)
+        asked = plan.depth
         total = sum(answer.value["estimatedTotalHits"] for answer in answers)
         ranked = Ranked(
             plan=plan,
@@ -53,14 +66,43 @@ class Ranker:
         if plan.distinct:
             hits, values = deduplicate(merged, plan.distinct)
             ranked.hits, ranked.values = hits[: plan.depth], values[: plan.depth]
-            if counted:
-                await self._count_distinct(reading, ranked)
+            if counted and plan.depth:
+                visited = list(zip(hits, values, strict=True)) if plan.query.is_paged else await self._visited(reading, ranked, lists, asked)
+                await self._count_distinct(reading, ranked, visited)
         threshold = plan.query.ranking_score_threshold
         if threshold is not None:
             await self._cut(reading, ranked, threshold, counted=counted)
         return ranked
 
-    async def _count_distinct(self, reading: Reading, ranked: Ranked) -> None:
+    async def _visited(
+        self, reading: Reading, ranked: Ranked, lists: Sequence[list[Hit]], asked: int
+    ) -> list[Visit]:
+        """Survivors one node would have come across: a bucket of ties is deduplicated as a whole.
+
+        Our sequence rule makes every bucket a single hit, so the bucket that the page cuts is read to its end
+        here, with larger limits, up to `maxTotalHits`.
+        """
+        plan = ranked.plan
+        assert plan.distinct is not None
+        if len(ranked.hits) < plan.depth:
+            return list(zip(ranked.hits, ranked.values, strict=True))
+        last = ranked.hits[-1].key[:-1]
+        while last and asked < plan.max_total_hits and any(
+            len(hits) >= asked and hits[-1].key[:-1] <= last for hits in lists
+        ):
+            asked = min(max(4 * asked, 100), plan.max_total_hits)
+            limit = asked
+            answers = await self._scatter.ask(
+                reading, lambda share, _, limit=limit: Ask("/search", deeper(plan, share, limit))
+            )
+            lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+        if not last:
+            return list(zip(ranked.hits, ranked.values, strict=True))
+        hits, values = deduplicate(merge(lists), plan.distinct)
+        pairs = zip(hits, values, strict=True)
+        return [(hit, keys) for hit, keys in pairs if hit.key[:-1] <= last]
+
+    async def _count_distinct(self, reading: Reading, ranked: Ranked, visited: list[Visit]) -> None:
         """Totals and facets without the duplicates a node would have dropped on its way (H8)."""
         plan = ranked.plan
         assert plan.distinct is not None
@@ -78,7 +120,7 @@ class Ranker:
             ranked.total = ranked.candidates - sum(values.values()) + len(values)
             if ranked.facets is None:
                 return
-        duplicates = duplicates_filter(plan.distinct, ranked.values)
+        duplicates = duplicates_filter(plan.distinct, [keys for _, keys in visited])
         if duplicates is None:
             if not exhaustive:
                 ranked.total = ranked.candidates
@@ -88,15 +130,15 @@ class Ranker:
             reading, lambda share, _: Ask("/search", count_only(plan, share, duplicates))
         )
         if not exhaustive:
-            with_value = sum(1 for keys in ranked.values if keys)
+            with_value = sum(1 for _, keys in visited if keys)
             shared = sum(answer.value["estimatedTotalHits"] for answer in sharing)
             ranked.total = ranked.candidates - (shared - with_value)
         if ranked.facets is not None:
-            kept = [hit for hit, keys in zip(ranked.hits, ranked.values, strict=True) if keys]
+            kept = [hit for hit, keys in visited if keys]
             for answer in sharing:
-                everything.add(answer.value.get("facetDistribution") or {}, {}, sign=-1)
+                add_facets(everything, answer, sign=-1)
             for answer in await self._count_hits(reading, ranked, kept):
-                everything.add(answer.value.get("facetDistribution") or {}, {})
+                add_facets(everything, answer)
             ranked.facets = everything
 
     async def _cut(self, reading: Reading, ranked: Ranked, threshold: float, *, counted: bool) -> None:
@@ -154,5 +196,11 @@ def facet_sum(answers: Sequence[Answer]) -> FacetSum:
     """The facets of several answers added up."""
     total = FacetSum()
     for answer in answers:
-        total.add(answer.value.get("facetDistribution") or {}, answer.value.get("facetStats") or {})
+        add_facets(total, answer)
     return total
+
+
+def add_facets(total: FacetSum, answer: Answer, sign: int = 1) -> None:
+    """Add one answer's facets, or take them off."""
+    distribution = answer.value.get("facetDistribution") or {}
+    total.add(distribution, answer.value.get("facetStats") or {}, sign)

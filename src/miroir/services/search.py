@@ -55,13 +55,12 @@ class IndexSearch:
         """The merged list of whichever search the query asks for. Raises ApiError."""
         require_hybrid(query)
         kind = kind_of(query)
-        counted = depth is None
         try:
             if kind == "keyword":
                 plan = plan_search(reading.index, query, depth=depth, needed=needed)
-                return await self._ranker.rank(reading, plan, counted=counted)
+                return await self._ranker.rank(reading, plan)
             if kind == "semantic":
-                return await self._semantic(reading, query, depth, needed, counted=counted)
+                return await self._semantic(reading, query, depth, needed)
             return await self._hybrid(reading, query, depth, needed)
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
@@ -73,7 +72,7 @@ class IndexSearch:
         depth: int | None,
         needed: tuple[str, ...],
         *,
-        counted: bool,
+        counted: bool = True,
     ) -> Ranked:
         embedded = await self._embedded(reading, query)
         plan = plan_search(reading.index, embedded, kind="semantic", depth=depth, needed=needed)
