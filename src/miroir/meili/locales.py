@@ -16,3 +16,12 @@ LOCALES: tuple[str, ...] = tuple(_CODES.split())
 
 #: The same codes in the order that query string errors list them.
 SORTED_LOCALES: tuple[str, ...] = tuple(sorted(LOCALES, key=lambda code: (len(code), code)))
+
+#: Two-letter code -> three-letter code, which is what settings print.
+THREE_LETTERS: dict[str, str] = dict(
+    zip(
+        (code for code in LOCALES if len(code) == 2),
+        (code for code in LOCALES if len(code) == 3 and code != "cmn"),
+        strict=True,
+    )
+)
