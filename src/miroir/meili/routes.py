@@ -9,11 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
-from miroir.meili import experimental, exports, indexes, json_text, keys, stats, webhooks
+from miroir.meili import (
+    documents,
+    experimental,
+    exports,
+    indexes,
+    json_text,
+    keys,
+    multi_search,
+    search,
+    settings,
+    stats,
+    webhooks,
+)
 from miroir.meili.auth import invalid_api_key, may_search
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, DocumentsDelete, IndexCreate, MultiSearch
@@ -88,43 +99,42 @@ def _params(decode: Callable[[list[tuple[str, str]]], Any]) -> Decode:
     return lambda incoming: decode(incoming.params)
 
 
-def _late(module: str, name: str) -> Callable[..., Any]:
-    def call(*args: Any) -> Any:
-        return getattr(import_module(f"miroir.meili.{module}"), name)(*args)
-
-    return call
-
-
-def _write(kind: str) -> Decode:
+def _write(kind: Literal["replace", "merge"]) -> Decode:
     def decode(incoming: Incoming) -> Any:
         if incoming.body_error is not None:
             raise incoming.body_error
-        return _late("documents", "decode_write")(incoming.request, kind)
+        return documents.decode_write(incoming.request, kind)
 
     return decode
 
 
 def _setting(key: str) -> Decode:
-    return lambda incoming: _late("settings", "decode_setting")(key, incoming.json())
+    return lambda incoming: settings.decode_setting(key, incoming.json())
 
 
 _METADATA = fields(Field("customMetadata", param_string, "invalid_index_custom_metadata"))
+
+
+def _metadata(incoming: Incoming) -> str | None:
+    return param_fields(incoming.params, _METADATA).get("customMetadata")
 
 
 def _with_metadata(decode: Decode, *, body_first: bool = False) -> Decode:
     """The decoder of a deletion or edition, which may carry `?customMetadata=`."""
 
     def decoded(incoming: Incoming) -> Any:
-        early = decode(incoming) if body_first else None
-        metadata = param_fields(incoming.params, _METADATA).get("customMetadata")
-        return replace(early if body_first else decode(incoming), custom_metadata=metadata)
+        if body_first:
+            write = decode(incoming)
+            return replace(write, custom_metadata=_metadata(incoming))
+        metadata = _metadata(incoming)
+        return replace(decode(incoming), custom_metadata=metadata)
 
     return decoded
 
 
 def _delete_batch(incoming: Incoming) -> Any:
     check_json_content_type(incoming.request.headers.get("content-type"))
-    return _late("documents", "decode_delete_batch")(incoming.body)
+    return documents.decode_delete_batch(incoming.body)
 
 
 def _check_create(create: IndexCreate, access: Access) -> IndexCreate:
@@ -212,41 +222,41 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _INDEX + "/fields", "index.fields", ("fields.post",), _body(indexes.decode_fields)),
     Route("POST", "/swap-indexes", "swap", ("indexes.swap",), _body(indexes.decode_swaps), indexes.check_swaps),
     # documents
-    Route("GET", _DOCUMENTS, "documents.list", ("documents.get",), _params(_late("documents", "decode_list_params"))),
+    Route("GET", _DOCUMENTS, "documents.list", ("documents.get",), _params(documents.decode_list_params)),
     Route("POST", _DOCUMENTS, "documents.add", ("documents.add",), _write("replace"), uid_first=True),
     Route("PUT", _DOCUMENTS, "documents.add", ("documents.add",), _write("merge"), uid_first=True),
     Route("DELETE", _DOCUMENTS, "documents.clear", ("documents.delete",), _with_metadata(lambda _: DocumentsDelete())),
-    Route("POST", _DOCUMENTS + "/fetch", "documents.fetch", ("documents.get",), _body(_late("documents", "decode_fetch"))),
+    Route("POST", _DOCUMENTS + "/fetch", "documents.fetch", ("documents.get",), _body(documents.decode_fetch)),
     Route(
         "POST", _DOCUMENTS + "/delete-batch", "documents.delete_batch", ("documents.delete",),
         _with_metadata(_delete_batch, body_first=True),
     ),
     Route(
         "POST", _DOCUMENTS + "/delete", "documents.delete_filter", ("documents.delete",),
-        _with_metadata(_body(_late("documents", "decode_delete_filter"))),
+        _with_metadata(_body(documents.decode_delete_filter)),
     ),
     Route(
         "POST", _DOCUMENTS + "/edit", "documents.edit", ("documents.*",),
-        _with_metadata(_body(_late("documents", "decode_edit"))),
+        _with_metadata(_body(documents.decode_edit)),
     ),
     Route(
         "GET", _DOCUMENTS + "/{document_id}", "document.get", ("documents.get",),
-        lambda incoming: _late("documents", "decode_get_params")(incoming.path["document_id"], incoming.params),
+        lambda incoming: documents.decode_get_params(incoming.path["document_id"], incoming.params),
     ),
     Route(
         "DELETE", _DOCUMENTS + "/{document_id}", "document.delete", ("documents.delete",),
         _with_metadata(lambda incoming: DocumentsDelete(ids=(incoming.path["document_id"],))),
     ),
     # search
-    Route("GET", _INDEX + "/search", "search", ("search",), _params(_late("search", "decode_search_params"))),
-    Route("POST", _INDEX + "/search", "search", ("search",), _body(_late("search", "decode_search"))),
-    Route("POST", _INDEX + "/facet-search", "facet_search", ("search",), _body(_late("search", "decode_facet_search"))),
-    Route("GET", _INDEX + "/similar", "similar", ("search",), _params(_late("search", "decode_similar_params"))),
-    Route("POST", _INDEX + "/similar", "similar", ("search",), _body(_late("search", "decode_similar"))),
-    Route("POST", "/multi-search", "multi_search", ("search",), _body(_late("multi_search", "decode_multi_search")), _check_multi_search),
+    Route("GET", _INDEX + "/search", "search", ("search",), _params(search.decode_search_params)),
+    Route("POST", _INDEX + "/search", "search", ("search",), _body(search.decode_search)),
+    Route("POST", _INDEX + "/facet-search", "facet_search", ("search",), _body(search.decode_facet_search)),
+    Route("GET", _INDEX + "/similar", "similar", ("search",), _params(search.decode_similar_params)),
+    Route("POST", _INDEX + "/similar", "similar", ("search",), _body(search.decode_similar)),
+    Route("POST", "/multi-search", "multi_search", ("search",), _body(multi_search.decode_multi_search), _check_multi_search),
     # settings
     Route("GET", _SETTINGS, "settings.get", ("settings.get",)),
-    Route("PATCH", _SETTINGS, "settings.update", ("settings.update",), _body(_late("settings", "decode_settings"))),
+    Route("PATCH", _SETTINGS, "settings.update", ("settings.update",), _body(settings.decode_settings)),
     Route("DELETE", _SETTINGS, "settings.reset", ("settings.update",)),
     *_settings_routes(),
     # keys
