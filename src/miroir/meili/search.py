@@ -1,7 +1,8 @@
 """Decoding of searches: POST bodies and GET parameters to `SearchQuery`, and back to JSON.
 
-What needs no state is checked here: types, ranges, enums, the syntax of `filter`. The rest (sort syntax and
-sortability, distinct, facets, `attributesToSearchOn`, embedders) comes after the index is known to exist.
+What needs no state is checked here: types, ranges, enums, for searches the syntax of `filter`. The rest (sort
+syntax and sortability, distinct, facets, `attributesToSearchOn`, embedders; for facet searches and similar
+searches the filter too) comes after the index is known to exist.
 """
 
 from __future__ import annotations
@@ -97,16 +98,12 @@ def decode_facet_search(body: object) -> FacetSearchQuery:
 
 def decode_similar(body: object) -> SimilarQuery:
     """POST /indexes/{uid}/similar. Raises ApiError."""
-    query = SimilarQuery(**decode.arguments(decode.object_fields(body, SIMILAR_FIELDS)))
-    filters.parse(query.filter, "invalid_similar_filter")
-    return query
+    return SimilarQuery(**decode.arguments(decode.object_fields(body, SIMILAR_FIELDS)))
 
 
 def decode_similar_params(params: list[tuple[str, str]]) -> SimilarQuery:
     """GET /indexes/{uid}/similar. Raises ApiError."""
-    query = SimilarQuery(**decode.arguments(decode.param_fields(params, SIMILAR_PARAMS)))
-    filters.parse(query.filter, "invalid_similar_filter")
-    return query
+    return SimilarQuery(**decode.arguments(decode.param_fields(params, SIMILAR_PARAMS)))
 
 
 _DEFAULT_SEARCH = SearchQuery()
