@@ -57,7 +57,9 @@ class QueryGraph:
         return ((number, node) for number, node in enumerate(self.nodes) if node is not None)
 
     def copy(self) -> QueryGraph:
-        return QueryGraph(list(self.nodes), [list(s) for s in self.successors], [list(p) for p in self.predecessors])
+        return QueryGraph(
+            list(self.nodes), [list(s) for s in self.successors], [list(p) for p in self.predecessors]
+        )
 
     def add_edge(self, source: int, target: int) -> None:
         if target not in self.successors[source]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TypeAlias
 
 from miroir.engine.derivations import NO_TYPO_WORDS, TypoWords, typo_words
@@ -156,7 +156,9 @@ class _Parser:
             self._parsed.negative_phrases.append(words)
             return True
         self._parsed.terms.append(
-            QueryTerm(" ".join(filter(None, words)), (phrase.start, phrase.end), phrase=words, is_complete=True)
+            QueryTerm(
+                " ".join(filter(None, words)), (phrase.start, phrase.end), phrase=words, is_complete=True
+            )
         )
         return False
 
@@ -221,7 +223,7 @@ def ngram_term(text: TextIndex, parts: list[QueryTerm]) -> QueryTerm | None:
     """The concatenation of neighbouring word terms, or None if they cannot be joined."""
     if any(part.phrase is not None for part in parts):
         return None
-    if any(right.positions[0] != left.positions[1] + 1 for left, right in zip(parts, parts[1:], strict=False)):
+    if any(right.positions[0] != left.positions[1] + 1 for left, right in pairwise(parts)):
         return None
     words = tuple(part.original for part in parts)
     joined = "".join(words)

@@ -8,17 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from pyroaring import BitMap
 
 from miroir.engine.graph import Located, QueryGraph, Zero
+from miroir.engine.packed import (
+    D16,
+    Packed,
+    adjacent,
+    documents_of,
+    fields_of,
+    positions_of,
+    union,
+    within,
+    within_documents,
+)
+from miroir.engine.positions import position_costs
 from miroir.engine.query import Phrase, QueryTerm
-from miroir.engine.text import Packed, TextIndex, documents_of, fields_of, positions_of, union
+from miroir.engine.text import TextIndex
 
-_NOWHERE: Packed = np.empty(0, dtype=np.uint64)
 _ADJACENT = 1
 _PHRASE_WINDOW = 3
+
+
+#: Occurrences at one end of a pair, what identifies them, and the phrase that must be there too.
+_Side: TypeAlias = tuple[Hashable, Packed, Phrase | None]
+_Labels: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +59,6 @@ def _packed_weight(packed: Packed) -> int:
     return packed.nbytes
 
 
-def within(packed: Packed, fields: frozenset[int]) -> Packed:
-    """The occurrences in some fields only."""
-    if not len(packed):
-        return packed
-    keep = np.isin(fields_of(packed), np.fromiter(sorted(fields), dtype=np.uint64, count=len(fields)))
-    return packed[keep]
-
-
-def adjacent(left: Packed, right: Packed, distance: int) -> BitMap:
-    """Documents where a `right` stands exactly `distance` positions after a `left` in the same field."""
-    # A carry out of the position bits would need a word at the very end of the range: not worth a pass.
-    step = np.uint64(distance)
-    if len(left) <= len(right):
-        return documents_of(left[_contained(left + step, right)])
-    return documents_of(right[_contained(right - step, left)])
-
-
-def _contained(wanted: Packed, sorted_values: Packed) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    if not len(sorted_values):
-        return np.zeros(len(wanted), dtype=bool)
-    places = np.searchsorted(sorted_values, wanted)
-    places[places == len(sorted_values)] = 0
-    found: np.ndarray[tuple[int], np.dtype[np.bool_]] = sorted_values[places] == wanted
-    return found
-
-
 class Resolver:
     """Answers for the nodes of one search; `terms` is what `Located.term` indexes."""
 
@@ -77,7 +69,6 @@ class Resolver:
         self.terms = terms
         self.restriction = restriction
         self._documents: dict[tuple[int, int, bool, bool], BitMap] = {}
-        self._attribute_pairs: dict[Hashable, BitMap] = {}
 
     # --- what a node stands for -------------------------------------------------------------------
 
@@ -238,7 +229,8 @@ class Resolver:
     def within_distance(self, left: str, right: str, distance: int) -> BitMap:
         """Documents where `right` follows `left` within `distance`; by attribute: both in one field."""
         if self.text.rules.by_attribute:
-            return self._same_field(("word", left), ("word", right), self._field_part(left), self._field_part(right), None)
+            first, second = self.text.occurrences(left), self.text.occurrences(right)
+            return self._same_field(("word", left), ("word", right), first, second)
         key = ("pair", left, right, distance)
 
         def compute() -> BitMap:
@@ -246,10 +238,6 @@ class Resolver:
             return BitMap.union(*[adjacent(first, second, k) for k in range(1, distance + 1)])
 
         return self.text.cache.get(key, compute, _bitmap_weight)
-
-    def _field_part(self, word: str) -> Packed:
-        packed = self.text.occurrences(word)
-        return packed if self.restriction is None else within(packed, self.restriction.fields)
 
     def best_split(self, word: str) -> Phrase | None:
         """The cut in two whose halves stand side by side in most documents of the index; first wins."""
@@ -269,28 +257,26 @@ class Resolver:
         """Documents where `right` follows `left` at exactly `forward`, or precedes it at `backward` (if >= 1)."""
         if self.text.rules.by_attribute:
             return self._near_by_attribute(left, right, universe)
-        left_words, right_words = self.word_occurrences(left), self.word_occurrences(right)
+        left_words = self.word_occurrences(left)
         found = BitMap()
         prefix = self.stored_prefix(right)
         if prefix is not None:
             after = self.prefix_occurrences(prefix)
-            found |= self._adjacent(("words", self._key(left)), ("prefix", prefix), left_words, after, forward)
+            found |= self._adjacent(
+                ("words", self._key(left)), ("prefix", prefix), left_words, after, forward
+            )
             if backward >= 1:
                 # In reversed order only the prefix itself, taken as a word, counts.
                 before = self.text.occurrences(prefix)
-                found |= self._adjacent(("word", prefix), ("words", self._key(left)), before, left_words, backward)
+                found |= self._adjacent(
+                    ("word", prefix), ("words", self._key(left)), before, left_words, backward
+                )
             for phrase in self.phrases(left):
                 if phrase[-1] is not None and not universe.isdisjoint(self.phrase_documents(phrase)):
                     last = self.text.occurrences(phrase[-1])
                     found |= self._adjacent(("word", phrase[-1]), ("prefix", prefix), last, after, forward)
-        lefts: list[tuple[Hashable, Packed, Phrase | None]] = [(("words", self._key(left)), left_words, None)]
-        lefts.extend(
-            (("word", p[-1]), self.text.occurrences(p[-1]), p) for p in self.phrases(left) if p[-1] is not None
-        )
-        rights: list[tuple[Hashable, Packed, Phrase | None]] = [(("words", self._key(right)), right_words, None)]
-        rights.extend(
-            (("word", p[0]), self.text.occurrences(p[0]), p) for p in self.phrases(right) if p[0] is not None
-        )
+        lefts = self._side(left, -1)
+        rights = self._side(right, 0)
         for left_key, left_packed, left_phrase in lefts:
             for right_key, right_packed, right_phrase in rights:
                 documents = self._adjacent(left_key, right_key, left_packed, right_packed, forward)
@@ -299,11 +285,20 @@ class Resolver:
                     if backward >= 1:
                         found |= self._adjacent(right_key, left_key, right_packed, left_packed, backward)
                     continue
-                for phrase in (left_phrase, right_phrase):
-                    if phrase is not None and documents:
-                        documents = documents & self.phrase_documents(phrase)
+                for needed in (left_phrase, right_phrase):
+                    if needed is not None and documents:
+                        documents = documents & self.phrase_documents(needed)
                 found |= documents
         return found & universe
+
+    def _side(self, node: Located, end: int) -> list[_Side]:
+        """The node's single words together, then the outer word of each of its phrases."""
+        side: list[_Side] = [(("words", self._key(node)), self.word_occurrences(node), None)]
+        for phrase in self.phrases(node):
+            word = phrase[end]
+            if word is not None:
+                side.append((("word", word), self.text.occurrences(word), phrase))
+        return side
 
     def _adjacent(
         self, left_key: Hashable, right_key: Hashable, left: Packed, right: Packed, distance: int
@@ -311,50 +306,38 @@ class Resolver:
         if not len(left) or not len(right):
             return BitMap()
         return self.text.cache.get(
-            ("adjacent", left_key, right_key, distance), lambda: adjacent(left, right, distance), _bitmap_weight
+            ("adjacent", left_key, right_key, distance),
+            lambda: adjacent(left, right, distance),
+            _bitmap_weight,
         )
 
     def _near_by_attribute(self, left: Located, right: Located, universe: BitMap) -> BitMap:
         found = BitMap()
-        sides: list[list[tuple[Hashable, Packed, Phrase | None]]] = []
-        for node, end in ((left, -1), (right, 0)):
-            words = self.word_occurrences(node)
-            side: list[tuple[Hashable, Packed, Phrase | None]] = [(("words", self._key(node)), words, None)]
-            side.extend((("word", p[end]), self.text.occurrences(p[end] or ""), p) for p in self.phrases(node))
-            sides.append(side)
+        sides = [self._side(left, -1), self._side(right, 0)]
         prefix = self.stored_prefix(right)
         if prefix is not None:
             sides[1].append((("prefix", prefix), self.prefix_occurrences(prefix), None))
         for left_key, left_packed, left_phrase in sides[0]:
             for right_key, right_packed, right_phrase in sides[1]:
                 candidates = universe
-                for phrase in (left_phrase, right_phrase):
-                    if phrase is not None:
-                        candidates = candidates & self.phrase_documents(phrase)
+                for needed in (left_phrase, right_phrase):
+                    if needed is not None:
+                        candidates = candidates & self.phrase_documents(needed)
                 if candidates:
-                    found |= self._same_field(left_key, right_key, left_packed, right_packed, candidates) & candidates
+                    found |= self._same_field(left_key, right_key, left_packed, right_packed) & candidates
         return found
 
-    def _same_field(
-        self, left_key: Hashable, right_key: Hashable, left: Packed, right: Packed, universe: BitMap | None
-    ) -> BitMap:
-        """Documents with both sides in one field.
+    def _same_field(self, left_key: Hashable, right_key: Hashable, left: Packed, right: Packed) -> BitMap:
+        """Documents with both sides in one field."""
 
-        The engine remembers a pair as it was within the universe that first asked for it, so later buckets
-        of the same search may miss documents; this is visible in answers and therefore kept.
-        """
-        key = (left_key, right_key)
-        found = self._attribute_pairs.get(key)
-        if found is None:
-            shift = np.uint64(16)
-            common = np.intersect1d(left >> shift, right >> shift)
+        def compute() -> BitMap:
+            common = np.intersect1d(left >> D16, right >> D16) << D16
             if self.restriction is not None:
-                common = within(common << shift, self.restriction.fields) >> shift
-            found = documents_of(common << shift)
-            if universe is not None:
-                found &= universe
-            self._attribute_pairs[key] = found
-        return found
+                common = within(common, self.restriction.fields)
+            return documents_of(common)
+
+        key = ("same field", left_key, right_key, self.restriction)
+        return self.text.cache.get(key, compute, _bitmap_weight)
 
     # --- fields and positions ---------------------------------------------------------------------
 
@@ -370,7 +353,9 @@ class Resolver:
             for phrase in self.phrases(node):
                 first = next((word for word in phrase if word is not None), None)
                 if first is not None:
-                    arrays.append(_within_documents(self.text.occurrences(first), self.phrase_documents(phrase)))
+                    arrays.append(
+                        within_documents(self.text.occurrences(first), self.phrase_documents(phrase))
+                    )
             return union(arrays)
 
         return self.text.cache.get(("placed", self._key(node), self.restriction), compute, _packed_weight)
@@ -418,55 +403,9 @@ class Resolver:
         return visit(1)
 
 
-def _within_documents(packed: Packed, documents: BitMap) -> Packed:
-    if not len(packed) or not documents:
-        return _NOWHERE
-    wanted = np.frombuffer(documents.to_array(), dtype=np.uint32)
-    return packed[np.isin((packed >> np.uint64(32)).astype(np.uint32), wanted)]
-
-
-def _grouped(packed: Packed, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[int, BitMap]:
+def _grouped(packed: Packed, labels: _Labels) -> dict[int, BitMap]:
     return {int(label): documents_of(packed[labels == label]) for label in np.unique(labels)}
 
 
 def _groups_weight(groups: dict[int, BitMap]) -> int:
     return sum(map(_bitmap_weight, groups.values()))
-
-
-# --- positions ------------------------------------------------------------------------------------
-
-_COST_BOUNDS = (0, 1, 4, 7, 11, 16, 24, 64, 256, 1024)  #: largest distance of cost 0, 1, 2...
-_POSITIONS = 0x10000
-
-
-def stored_position(position: int) -> int:
-    """Positions are kept exactly up to 15, then as the next power of two (24 for 16 to 23)."""
-    if position < 16:
-        return position
-    if position < 24:
-        return 24
-    return min(1 << (position - 1).bit_length(), 0xFFFF)
-
-
-_STORED = np.array([stored_position(p) for p in range(_POSITIONS)], dtype=np.int64)
-_COST_OF_DISTANCE = np.searchsorted(np.array(_COST_BOUNDS), np.arange(_POSITIONS + 4), side="left").astype(np.int64)
-_cost_tables: dict[tuple[int, int], np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
-
-
-def position_costs(query_position: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """For every position of a word, the cost of its distance to the query position for a `size`-gram."""
-    table = _cost_tables.get((query_position, size))
-    if table is None:
-        distance = np.abs(_STORED - query_position)
-        table = _COST_OF_DISTANCE[distance].copy()
-        for i in range(1, size):
-            table += _COST_OF_DISTANCE[np.minimum(distance + i, _POSITIONS)]
-        if len(_cost_tables) < 64:
-            _cost_tables[(query_position, size)] = table
-    return table
-
-
-def stored_positions_of(packed: Packed) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Bucketed positions of occurrences."""
-    stored: np.ndarray[tuple[int], np.dtype[np.int64]] = _STORED[positions_of(packed)]
-    return stored

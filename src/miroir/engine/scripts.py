@@ -65,7 +65,9 @@ def script_of(character: str) -> str:
 _FOREIGN = re.compile(
     "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last, script in _TABLE if script != "latin") + "]"
 )
-_LATIN = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last, s in _TABLE if s == "latin") + "]")
+_LATIN = re.compile(
+    "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last, s in _TABLE if s == "latin") + "]"
+)
 
 
 def script_groups(text: str) -> Iterator[tuple[str, str]]:

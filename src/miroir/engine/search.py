@@ -38,7 +38,10 @@ from miroir.meili.sorting import Sort, parse_sorts
 JsonObject = dict[str, Any]
 
 DEFAULT_MAX_TOTAL_HITS = 1_000
-_NEVER: Callable[[], bool] = lambda: False  # noqa: E731 - a constant
+
+
+def _never(_feature: str = "") -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ def find(
     query: SearchQuery,
     length: int,
     *,
-    is_enabled: Callable[[str], bool] = _NEVER,
-    is_late: Callable[[], bool] = _NEVER,
+    is_enabled: Callable[[str], bool] = _never,
+    is_late: Callable[[], bool] = _never,
 ) -> Found:
     """The first `length` documents; the caller cuts off the offset.
 
@@ -112,9 +115,7 @@ class _Search:
         if hybrid is None or hybrid.semantic_ratio == 0 or (query.vector is None and not has_words):
             return self._keyword(universe)
         if hybrid.embedder not in index.vectors.embedders:
-            raise ApiError(
-                "invalid_search_embedder", f"Cannot find embedder with name `{hybrid.embedder}`."
-            )
+            raise ApiError("invalid_search_embedder", f"Cannot find embedder with name `{hybrid.embedder}`.")
         if hybrid.semantic_ratio == 1 or not has_words:
             found = self._semantic(universe)
             return replace(found, semantic_count=_semantic_count(found.details))
@@ -312,8 +313,8 @@ def search(
     index: Index,
     query: SearchQuery,
     *,
-    is_enabled: Callable[[str], bool] = _NEVER,
-    is_late: Callable[[], bool] = _NEVER,
+    is_enabled: Callable[[str], bool] = _never,
+    is_late: Callable[[], bool] = _never,
 ) -> JsonObject:
     """The answer of a search in the order of the API; the caller adds the time, the uid and the metadata.
 

@@ -14,17 +14,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from pyroaring import BitMap
 
 from miroir.engine.occurrences import Collector, FieldTable
+from miroir.engine.packed import NOWHERE, Packed, fields_of
 from miroir.engine.text_rules import TextRules
 from miroir.engine.tokens import Tokenizer, is_numeric
 from miroir.engine.version_cache import VersionCache
 
 Document: TypeAlias = dict[str, Any]
 Change: TypeAlias = tuple[int, Document | None, Document | None]  #: (docid, old, new)
-Packed: TypeAlias = npt.NDArray[np.uint64]
 
 #: A prefix of 1 to 4 bytes is resolved as a whole when so many dictionary words start with it.
 PREFIX_WORDS_MIN = 100
@@ -34,28 +33,6 @@ _CACHE_BYTES = 64 << 20
 _DOCS_PER_STEP = 64
 _WORDS_PER_STEP = 4096
 _LAST = "\U0010ffff"
-_EMPTY: Packed = np.empty(0, dtype=np.uint64)
-_FIELD_MASK = np.uint64(0xFFFF)
-_D32, _D16 = np.uint64(32), np.uint64(16)
-
-
-def documents_of(packed: Packed) -> BitMap:
-    """The documents of sorted occurrences."""
-    if not len(packed):
-        return BitMap()
-    docids = (packed >> _D32).astype(np.uint32)
-    keep = np.empty(len(docids), dtype=bool)
-    keep[0] = True
-    np.not_equal(docids[1:], docids[:-1], out=keep[1:])
-    return BitMap(array("I", docids[keep].tobytes()))
-
-
-def fields_of(packed: Packed) -> npt.NDArray[np.uint64]:
-    return (packed >> _D16) & _FIELD_MASK
-
-
-def positions_of(packed: Packed) -> npt.NDArray[np.uint64]:
-    return packed & _FIELD_MASK
 
 
 @dataclass(frozen=True)
@@ -165,15 +142,15 @@ class TextIndex:
 
     def occurrences(self, word: str) -> Packed:
         """All occurrences of a word, sorted."""
-        return self.postings.get(word, _EMPTY)
+        return self.postings.get(word, NOWHERE)
 
     def tolerant_occurrences(self, word: str) -> Packed:
         """Occurrences that derived words (typos, n-grams) may use: not in exact fields."""
         packed = self.postings.get(word)
         if packed is None:
-            return _EMPTY
+            return NOWHERE
         part = _tolerant_part(self.rules, self.exact_fields, word, packed)
-        return _EMPTY if part is None else part
+        return NOWHERE if part is None else part
 
     def words_starting_with(self, prefix: str, *, tolerant: bool = False) -> Sequence[str]:
         """In byte order; `tolerant` leaves out the words that typos cannot reach."""
@@ -199,18 +176,6 @@ class TextIndex:
         return self.cache.get("weights", compute, lambda _: 0)
 
 
-def union(arrays: Sequence[Packed]) -> Packed:
-    """Sorted distinct occurrences of several sorted arrays."""
-    arrays = [a for a in arrays if len(a)]
-    if not arrays:
-        return _EMPTY
-    if len(arrays) == 1:
-        return arrays[0]
-    merged = np.concatenate(arrays)
-    merged.sort()
-    return merged
-
-
 def _exact_fields(rules: TextRules, fields: Mapping[str, int]) -> frozenset[int]:
     return frozenset(number for path, number in fields.items() if rules.is_exact_path(path))
 
@@ -228,10 +193,12 @@ def _tolerant_part(rules: TextRules, exact: frozenset[int], word: str, packed: P
 
 
 def _changed(before: Packed | None, removed: array[int] | None, added: array[int] | None) -> Packed:
-    current = _EMPTY if before is None else before
+    current = NOWHERE if before is None else before
     if removed is not None and len(current):
-        gone = np.frombuffer(removed, dtype=np.uint64) if len(removed) else _EMPTY
-        current = np.setdiff1d(current, gone, assume_unique=True) if len(gone) > 64 else _without(current, gone)
+        gone = np.frombuffer(removed, dtype=np.uint64) if len(removed) else NOWHERE
+        current = (
+            np.setdiff1d(current, gone, assume_unique=True) if len(gone) > 64 else _without(current, gone)
+        )
     if added is None:
         return current
     fresh = np.array(added, dtype=np.uint64)

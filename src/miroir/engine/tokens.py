@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from miroir.engine.scripts import script_groups
@@ -20,7 +21,7 @@ from miroir.engine.separators import DEFAULT_SEPARATORS, HARD_SEPARATORS
 #: Words longer than this many UTF-8 bytes are neither indexed nor searched.
 MAX_WORD_BYTES = 250
 #: Distinct tokens remembered per tokenizer; the memory is emptied when full.
-_REMEMBERED_MAX = 400_000
+_REMEMBERED_MAX = 200_000
 
 _CASED = frozenset({"latin", "cyrillic", "greek", "georgian", "armenian"})
 _MARKS_REMOVED = frozenset({"hebrew", "thai", "arabic", "latin", "greek"})
@@ -97,11 +98,11 @@ class Tokenizer:
     @classmethod
     def of(cls, settings: Mapping[str, Any], *, stop_words: bool = True) -> Tokenizer:
         """The tokenizer that an index's settings describe; highlighting leaves stop words out."""
-        return cls(
-            stop_words=(settings.get("stopWords") or ()) if stop_words else (),
-            separator_tokens=settings.get("separatorTokens") or (),
-            non_separator_tokens=settings.get("nonSeparatorTokens") or (),
-            dictionary=settings.get("dictionary") or (),
+        return _tokenizer(
+            tuple((settings.get("stopWords") or ()) if stop_words else ()),
+            tuple(settings.get("separatorTokens") or ()),
+            tuple(settings.get("nonSeparatorTokens") or ()),
+            tuple(settings.get("dictionary") or ()),
         )
 
     def classified(self, text: str) -> list[tuple[Kind, str, str]]:
@@ -135,9 +136,7 @@ class Tokenizer:
         """Lemmas of the words (not the stop words) of `text`."""
         return [lemma for kind, lemma, _ in self.classified(text) if kind == Kind.WORD]
 
-    def _remember(
-        self, known: dict[str, tuple[Kind, str]], piece: str, script: str
-    ) -> tuple[Kind, str, str]:
+    def _remember(self, known: dict[str, tuple[Kind, str]], piece: str, script: str) -> tuple[Kind, str, str]:
         entry = self._classify(piece, script)
         if len(known) >= _REMEMBERED_MAX:
             known.clear()
@@ -160,6 +159,17 @@ class Tokenizer:
         return (kind, lemma) if lemma else (Kind.EMPTY, "")
 
 
+@lru_cache(maxsize=16)
+def _tokenizer(
+    stop_words: tuple[str, ...],
+    separator_tokens: tuple[str, ...],
+    non_separator_tokens: tuple[str, ...],
+    dictionary: tuple[str, ...],
+) -> Tokenizer:
+    """Shared: making one costs a millisecond, and what it has seen of words serves all."""
+    return Tokenizer(stop_words, separator_tokens, non_separator_tokens, dictionary)
+
+
 def normalize_whole(text: str) -> str:
     """A text in the normal form of its words, without splitting it (facet search compares so)."""
     return "".join(fold(decompose(part), script) for script, part in script_groups(text))
@@ -167,7 +177,9 @@ def normalize_whole(text: str) -> str:
 
 def is_numeric(word: str) -> bool:
     """Made of numeric characters and ASCII punctuation only (`disableOnNumbers`)."""
-    return all(c.isnumeric() or (c.isascii() and not c.isalnum() and c.isprintable() and c != " ") for c in word)
+    return all(
+        c.isnumeric() or (c.isascii() and not c.isalnum() and c.isprintable() and c != " ") for c in word
+    )
 
 
 def _has_article(piece: str) -> bool:

@@ -7,18 +7,20 @@ Two rules in a row: `ExactAttributeRule` asks whether a whole attribute is, or s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from pyroaring import BitMap
 
 from miroir.engine.graph import Located, QueryGraph, Zero
 from miroir.engine.occurrences import COUNTED_WORDS_MAX
+from miroir.engine.packed import documents_of, fields_of
+from miroir.engine.positions import stored_position, stored_positions_of
 from miroir.engine.query import Phrase
 from miroir.engine.ranking.graph_rule import Condition, GraphRule
 from miroir.engine.ranking.rule import Bucket
 from miroir.engine.ranking.score import RankDetail
-from miroir.engine.resolve import Resolver, stored_position, stored_positions_of
-from miroir.engine.text import documents_of, fields_of
+from miroir.engine.resolve import Resolver
 
 _CLASSES = 3
 
@@ -44,7 +46,7 @@ class ExactAttributeRule:
     def _classes(self, universe: BitMap, graph: QueryGraph) -> tuple[BitMap | None, BitMap]:
         terms = _exact_terms(self._resolver, graph)
         ids = [node.first_id for node, _ in terms]
-        if not ids or ids[0] != 0 or any(b - a > 1 for a, b in zip(ids, ids[1:], strict=False)):
+        if not ids or ids[0] != 0 or any(b - a > 1 for a, b in pairwise(ids)):
             return None, BitMap()
         candidates = self._at_their_places(universe, terms)
         if not candidates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from pyroaring import BitMap
 
@@ -29,5 +30,5 @@ class ProximityRule(GraphRule):
     def documents(self, condition: Condition, universe: BitMap) -> BitMap:
         if condition.key is None:
             return self.resolver.documents(condition.node)
-        source, cost = condition.key  # type: ignore[misc]
+        source, cost = cast(tuple[Located, int], condition.key)
         return self.resolver.near(source, condition.node, cost + 1, cost, universe)
