@@ -54,13 +54,15 @@ class Admin:
 
     def __init__(
         self,
+        snapshot: Callable[[], Snapshot],
         observe: Callable[[], Observed],
         metrics: Metrics,
         *,
         shape: Shape,
         admin_key: str | None,
     ) -> None:
-        self._observe = observe
+        self._snapshot = snapshot
+        self._observe = observe  #: dearer than a snapshot: walks tasks and lanes
         self._metrics = metrics
         self._shape = shape
         self._admin_key = admin_key
@@ -102,14 +104,14 @@ class Admin:
             raise ApiError("invalid_api_key", "The provided API key is invalid.")
 
     def _ready(self, request: HttpRequest) -> HttpReply:
-        is_ready = ready(self._observe().snapshot, self._shape.replication_factor)
+        is_ready = ready(self._snapshot(), self._shape.replication_factor)
         return _json(200 if is_ready else 503, {"ready": is_ready})
 
     def _topology(self, request: HttpRequest) -> HttpReply:
         return _json(200, describe(self._observe(), self._shape))
 
     def _shards(self, request: HttpRequest) -> HttpReply:
-        snapshot = self._observe().snapshot
+        snapshot = self._snapshot()
         wanted = parse_qs(request.query).get("index")
         rows = [
             {"index": index.uid, "shards": shard_table(snapshot, index)}
@@ -147,7 +149,7 @@ def describe(observed: Observed, shape: Shape) -> dict[str, Any]:
             for index in seen.indexes
         ],
         "tasks": dict(observed.tasks),
-        "degraded_node_count": sum(node["health"] != "healthy" for node in nodes),
+        "degraded_node_count": sum(node["health"] != "live" for node in nodes),
         "rebalance_in_progress": any(node["copying"] for node in nodes),
         "fully_covered": seen.full,
     }
@@ -161,7 +163,7 @@ def _node(node: Node, observed: Observed, seen: Coverage) -> dict[str, Any]:
         "address": node.address,
         "group": node.group,
         "lifecycle": node.lifecycle.value,
-        "health": "healthy" if node.id in observed.snapshot.live else "failed",
+        "health": "live" if node.id in observed.snapshot.live else "down",
         "shard_count": sum(counts.values()),
         "in_sync": counts.get(ReplicaState.IN_SYNC, 0),
         "copying": counts.get(ReplicaState.COPYING, 0),

@@ -66,7 +66,7 @@ def run(wishes: Wishes, environ: Mapping[str, str]) -> None:
 
 
 def _run(folder: ClusterDir, wishes: Wishes, environ: Mapping[str, str]) -> None:
-    binary = _find_meilisearch(wishes, environ)
+    binary = find_meilisearch(wishes, environ)
     stored = folder.shape()
     shape = decide_shape(wishes, stored, binary)
     keys = folder.keys(wishes.master_key)
@@ -303,7 +303,7 @@ EXAMPLES = (
 )
 
 
-def _find_meilisearch(wishes: Wishes, environ: Mapping[str, str]) -> Path | None:
+def find_meilisearch(wishes: Wishes, environ: Mapping[str, str]) -> Path | None:
     """The real Meilisearch to use, None for the embedded engine; raises ClusterDirError when a named one is missing."""
     if wishes.engine == "embedded":
         return None

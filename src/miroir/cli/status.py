@@ -14,7 +14,7 @@ from rich.table import Table
 from miroir.cli.client import CallError, Client
 from miroir.cli.cluster_dir import ClusterDir, ClusterDirError
 
-_COLOURS = {"healthy": "green", "failed": "red", "unknown": "yellow"}
+_COLOURS = {"live": "green", "down": "red"}
 
 
 def run(url: str | None, admin_key: str | None, data: Path, *, as_json: bool) -> int:

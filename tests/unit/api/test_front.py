@@ -42,7 +42,7 @@ def make(live: frozenset[NodeId] = frozenset({A, B}), **limits: int) -> tuple[Fr
         tasks={"succeeded": 5, "enqueued": 1},
     )
     metrics, edge = Metrics(), Echo()
-    admin = Admin(lambda: observed, metrics, shape=Shape(64, 2), admin_key="adm")
+    admin = Admin(lambda: observed.snapshot, lambda: observed, metrics, shape=Shape(64, 2), admin_key="adm")
     limit = limits.get("max_concurrent_requests", 10)
     return Front(edge, admin, metrics, max_concurrent_requests=limit), edge, metrics
 
@@ -94,7 +94,8 @@ def test_admin_routes_want_the_admin_key(headers: dict[str, str], status: int, c
 
 
 def test_without_an_admin_key_nobody_is_let_in() -> None:
-    admin = Admin(lambda: Observed(Snapshot(epoch=0)), Metrics(), shape=Shape(1, 1), admin_key=None)
+    empty = Snapshot(epoch=0)
+    admin = Admin(lambda: empty, lambda: Observed(empty), Metrics(), shape=Shape(1, 1), admin_key=None)
     with pytest.raises(ApiError, match="invalid"):
         admin.respond(HttpRequest("GET", "/_miroir/topology", headers={"x-admin-key": ""}))
 
@@ -112,7 +113,7 @@ def test_topology_has_the_documented_shape() -> None:
     assert topology["fully_covered"] is True
     assert topology["degraded_node_count"] == 1
     assert topology["nodes"][1] == {
-        "id": "b", "address": "http://b", "group": 0, "lifecycle": "active", "health": "failed", "shard_count": 4,
+        "id": "b", "address": "http://b", "group": 0, "lifecycle": "active", "health": "down", "shard_count": 4,
         "in_sync": 4, "copying": 0, "stale": 0, "lag_ops": 3, "last_seen_ms": None, "error": "refused",
     }  # fmt: skip
     assert topology["indexes"] == [{"uid": "books", "shards": 4, "readable_shards": 4, "degraded_shards": 4}]
