@@ -25,6 +25,7 @@ import re
 import uuid as uuids
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -389,6 +390,7 @@ def object_of(accepted: Fields, build: Callable[[dict[str, Any]], Any] | None = 
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
+@lru_cache(maxsize=1024)
 def snake(name: str) -> str:
     """`attributesToCrop` -> `attributes_to_crop`."""
     return _CAPITAL.sub("_", name).lower()
