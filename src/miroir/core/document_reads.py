@@ -12,7 +12,7 @@ from miroir.core.covering import Share
 from miroir.core.merging import SEQ_RULE, Key, sort_key
 from miroir.core.projection import at_path
 from miroir.core.reserved import SEQ_FIELD
-from miroir.core.search_plan import join_filters
+from miroir.core.search_plan import join_filters, shard_proof
 from miroir.core.topology import IndexView
 from miroir.meili.commands import DocumentsQuery, JsonObject
 
@@ -20,7 +20,7 @@ from miroir.meili.commands import DocumentsQuery, JsonObject
 SORT_VALUES_HEADER = {"Meili-Proxy-Search": "true"}
 
 
-def fetch_body(query: DocumentsQuery, share: Share) -> JsonObject:
+def fetch_body(index: IndexView, query: DocumentsQuery, share: Share) -> JsonObject:
     """POST /documents/fetch for one node: everything up to the end of the page, in the cluster's order."""
     body: JsonObject = {
         "offset": 0,
@@ -33,7 +33,7 @@ def fetch_body(query: DocumentsQuery, share: Share) -> JsonObject:
         body["retrieveVectors"] = True
     if query.ids is not None:
         body["ids"] = list(query.ids)
-    joined = join_filters(share.shard_filter, query.filter)
+    joined = join_filters(share.shard_filter, shard_proof(index, query.filter))
     if joined is not None:
         body["filter"] = joined
     return body

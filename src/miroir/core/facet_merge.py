@@ -38,7 +38,12 @@ class FacetSum:
         self._stats: Stats = {}
         self._reduced = False
 
-    def add(self, distribution: Mapping[str, Mapping[str, int]], stats: Mapping[str, Mapping[str, float]], sign: int = 1) -> None:
+    def add(
+        self,
+        distribution: Mapping[str, Mapping[str, int]],
+        stats: Mapping[str, Mapping[str, float]],
+        sign: int = 1,
+    ) -> None:
         """Add (or, with `sign` -1, take off) one answer's counts."""
         self._reduced |= sign < 0
         for field, values in distribution.items():
@@ -111,9 +116,7 @@ class FacetSum:
         return result
 
 
-def _typed(
-    values: Mapping[str, int], bounds: Mapping[str, float] | None
-) -> Iterable[tuple[str, ValueKey]]:
+def _typed(values: Mapping[str, int], bounds: Mapping[str, float] | None) -> Iterable[tuple[str, ValueKey]]:
     """Shown values with their keys. Numbers stand before strings, and only a field with stats has any."""
     numbers_over = bounds is None
     for text in values:

@@ -11,6 +11,8 @@ from miroir.core.topology import IndexView
 from miroir.meili.codes import CODES, ApiError
 
 _RESERVED = r"_miroir_\w+"
+#: place of a filterable attribute rule; ours (two, three with ghosts) stand before the client's
+_RULE = re.compile(r"((?:matched|in|before) rule #)(\d+)")
 #: one quoted name, or one quoted list of names: `a, _miroir_seq`
 _QUOTED = re.compile(r"`([^`\n]*)`")
 #: what is left of a quoted list that held nothing else, with its comma
@@ -23,6 +25,8 @@ _NO_SORTABLE = re.compile(rf"Available sortable attributes are: `{_RESERVED}`\."
 def clean_message(message: str, index: IndexView) -> str:
     """A node's error text with the index's own name and without our names in lists of attributes."""
     text = message.replace(index.physical_uid, index.uid)
+    ours = 3 if index.exact else 2
+    text = _RULE.sub(lambda match: f"{match.group(1)}{max(1, int(match.group(2)) - ours)}", text)
     if "_miroir_" not in text:
         return text
     text = _NO_FILTERABLE.sub("This index does not have configured filterable attributes.", text)

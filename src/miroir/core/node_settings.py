@@ -33,7 +33,7 @@ def node_settings(client: Mapping[str, Any], *, exact: bool = False) -> dict[str
     """
     settings = dict(client)
     settings["displayedAttributes"] = ["*"]
-    ours = [_by_equality(SHARD_FIELD)]
+    ours = [_by_equality(SHARD_FIELD), _by_equality(SEQ_FIELD)]
     if exact:
         ours.append(_by_equality(GHOST_FIELD))
     # First: the first rule that matches a name wins, and a client's pattern may match ours.

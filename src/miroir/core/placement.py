@@ -84,7 +84,9 @@ class _Table:
                     self._give(shard, node)
         for shard, owners in enumerate(self._owners):
             while len(owners) > self._copies:
-                fullest = max(owners, key=lambda node: (len(self._held[node]), -rendezvous_score(shard, node)))
+                fullest = max(
+                    owners, key=lambda node: (len(self._held[node]), -rendezvous_score(shard, node))
+                )
                 self._take(shard, fullest)
 
     def fill_by_rendezvous(self) -> None:
@@ -114,7 +116,10 @@ class _Table:
                 lacking = [node for node in self._nodes if node not in owners]
                 self._give(
                     shard,
-                    min(lacking, key=lambda node: (len(self._held[node]), -rendezvous_score(shard, node), node)),
+                    min(
+                        lacking,
+                        key=lambda node: (len(self._held[node]), -rendezvous_score(shard, node), node),
+                    ),
                 )
 
     def raise_nodes_below(self, floor: int) -> None:
@@ -123,11 +128,20 @@ class _Table:
             if len(self._held[node]) >= floor:
                 continue
             while len(self._held[node]) < self.share:
-                giver = max(self._nodes, key=lambda other: (len(self._held[other] - self._held[node]) > 0, len(self._held[other]), other))
+                giver = max(
+                    self._nodes,
+                    key=lambda other: (
+                        len(self._held[other] - self._held[node]) > 0,
+                        len(self._held[other]),
+                        other,
+                    ),
+                )
                 movable = self._held[giver] - self._held[node]
                 if not movable or len(self._held[giver]) <= len(self._held[node]) + 1:
                     break
-                self._move(max(movable, key=lambda shard: (rendezvous_score(shard, node), shard)), giver, node)
+                self._move(
+                    max(movable, key=lambda shard: (rendezvous_score(shard, node), shard)), giver, node
+                )
 
     def _give(self, shard: int, node: NodeId) -> None:
         self._owners[shard].append(node)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from miroir.core.reserved import RESERVED_PREFIX, SEQ_FIELD, SHARD_FIELD, GHOST_FIELD
+from miroir.core.reserved import GHOST_FIELD, RESERVED_PREFIX, SEQ_FIELD, SHARD_FIELD
 from miroir.core.topology import IndexView
 
 _RESERVED = (SHARD_FIELD, SEQ_FIELD, GHOST_FIELD)
@@ -112,7 +112,10 @@ class Finisher:
     def _formatted(self, formatted: dict[str, Any]) -> None:
         for name in _RESERVED:
             formatted.pop(name, None)
-        kept = {*(self._projection.highlight or ()), *(entry.rpartition(":")[0] or entry for entry in self._projection.crop or ())}
+        kept = {
+            *(self._projection.highlight or ()),
+            *(entry.rpartition(":")[0] or entry for entry in self._projection.crop or ()),
+        }
         for name in self._projection.added:
             if name not in kept and "*" not in kept:
                 remove_path(formatted, name)

@@ -16,9 +16,7 @@ _EQUAL = 2.220446049250313e-16
 
 def weighted(values: Sequence[Value], weight: float) -> list[Value]:
     """Score values with scores and similarities multiplied by a weight."""
-    return [
-        (value[0], value[1] * weight) if value[0] in ("score", "vector") else value for value in values
-    ]
+    return [(value[0], value[1] * weight) if value[0] in ("score", "vector") else value for value in values]
 
 
 def compare(left: Sequence[Value], right: Sequence[Value], left_score: float, right_score: float) -> int:

@@ -78,9 +78,7 @@ def score_values(details: Details, score: float, searchable_count: int) -> list[
     return [("score", scores[value[1]]) if value[0] == "run" else value for value in values]
 
 
-def _scores_of_runs(
-    runs: list[list[tuple[str, Any]]], score: float, searchable_count: int
-) -> list[float]:
+def _scores_of_runs(runs: list[list[tuple[str, Any]]], score: float, searchable_count: int) -> list[float]:
     """Local score of each run: from ranks, where they reproduce the shown score, else from the details' scores."""
     flat = [rule for run in runs for rule in run]
     terms = next((d["matchingWords"] for name, d in flat if name == "words"), None)

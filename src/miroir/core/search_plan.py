@@ -12,6 +12,8 @@ from miroir.core.projection import Projection, project
 from miroir.core.reserved import SEQ_FIELD
 from miroir.core.topology import IndexView
 from miroir.meili.commands import FacetSearchQuery, FilterValue, JsonObject, SearchQuery, SimilarQuery
+from miroir.meili.filter_ast import And, Condition, Filter, Not, Or, to_text
+from miroir.meili.filters import parse
 
 DEFAULT_MAX_TOTAL_HITS = 1000
 #: From this many hits that lie before the page on, documents are fetched in a second request (H19).
@@ -31,6 +33,7 @@ class SearchPlan:
     distinct: str | None
     projection: Projection
     two_phase: bool
+    filter: FilterValue | None  #: the client's, safe to ask of a shard
     semantic: bool  #: ranked by similarity alone
     matching: JsonObject  #: the part of a body that decides what matches and how it ranks
     body: JsonObject
@@ -92,6 +95,7 @@ def plan_search(
         distinct=distinct,
         projection=projection,
         two_phase=two_phase,
+        filter=shard_proof(index, query.filter),
         semantic=kind == "semantic",
         matching=matching,
         body=body,
@@ -130,7 +134,13 @@ def _vectors(query: SearchQuery, kind: Kind) -> JsonObject:
 
 def query_vector_body(query: SearchQuery) -> JsonObject:
     """Asks one node to embed the query: the answer's `queryVector` then serves every shard (H10)."""
-    return {"limit": 1, "attributesToRetrieve": [], "retrieveVectors": True, "q": query.q or "", **_vectors(query, "semantic")}
+    return {
+        "limit": 1,
+        "attributesToRetrieve": [],
+        "retrieveVectors": True,
+        "q": query.q or "",
+        **_vectors(query, "semantic"),
+    }
 
 
 def window(query: SearchQuery) -> tuple[int, int]:
@@ -214,9 +224,35 @@ def _is_empty(value: Any) -> bool:
     return not value.strip() if isinstance(value, str) else all(_is_empty(part) for part in value)
 
 
+def shard_proof(index: IndexView, value: FilterValue | None) -> FilterValue | None:
+    """The filter with `f != v` as `NOT f = v`, for fields that some shard may not know (H7).
+
+    On a node that has never seen `f`, `!=` matches nothing. Where no document of the index has it, a single node
+    answers the same, so there it stays.
+    """
+    if value is None or "!=" not in str(value):
+        return value
+    tree = parse(value)
+    return None if tree is None else to_text(_without_unequal(tree, frozenset(index.field_order)))
+
+
+def _without_unequal(node: Filter, known: frozenset[str]) -> Filter:
+    match node:
+        case Condition(op="!=") if node.name in known or node.name.partition(".")[0] in known:
+            return Not(Condition(node.field, "=", node.values))
+        case Not(operand):
+            return Not(_without_unequal(operand, known))
+        case And(operands):
+            return And(tuple(_without_unequal(each, known) for each in operands))
+        case Or(operands):
+            return Or(tuple(_without_unequal(each, known) for each in operands))
+        case _:
+            return node
+
+
 def node_search(plan: SearchPlan, share: Share) -> JsonObject:
     """The first request to one node."""
-    return with_filter(plan.body, share.shard_filter, plan.query.filter)
+    return with_filter(plan.body, share.shard_filter, plan.filter)
 
 
 def deeper(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
@@ -225,7 +261,7 @@ def deeper(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
     body["attributesToRetrieve"] = [plan.distinct] if plan.distinct else []
     if plan.distinct:
         body["distinct"] = plan.distinct
-    return with_filter(body, share.shard_filter, plan.query.filter)
+    return with_filter(body, share.shard_filter, plan.filter)
 
 
 def count_only(plan: SearchPlan, share: Share, extra: FilterValue | None = None) -> JsonObject:
@@ -234,7 +270,7 @@ def count_only(plan: SearchPlan, share: Share, extra: FilterValue | None = None)
     body["limit"] = 0
     if plan.query.facets:
         body["facets"] = list(plan.query.facets)
-    return with_filter(body, share.shard_filter, plan.query.filter, extra)
+    return with_filter(body, share.shard_filter, plan.filter, extra)
 
 
 def distinct_values(plan: SearchPlan, share: Share) -> JsonObject:
@@ -263,7 +299,7 @@ def winners(plan: SearchPlan, share: Share, seqs: Sequence[str]) -> JsonObject:
     if plan.projection.retrieve is not None:
         body["attributesToRetrieve"] = [*plan.projection.retrieve, SEQ_FIELD]
     body["limit"] = len(seqs)
-    return with_filter(body, only(seqs), plan.query.filter)
+    return with_filter(body, only(seqs), plan.filter)
 
 
 def total_pages(total: int, query: SearchQuery) -> int:
@@ -300,14 +336,27 @@ def similar_body(query: SimilarQuery) -> JsonObject:
 
 
 def federation_count_body(
-    queries: Sequence[SearchQuery], physical_uid: str, share: Share, facets: Sequence[str] | None
+    index: IndexView, queries: Sequence[SearchQuery], share: Share, facets: Sequence[str] | None
 ) -> JsonObject:
     """A federation of no hits: counts the union of what several queries of one index match."""
     federation: JsonObject = {"limit": 0}
     if facets:
-        federation["facetsByIndex"] = {physical_uid: list(facets)}
+        federation["facetsByIndex"] = {index.physical_uid: list(facets)}
     bodies = []
     for query in queries:
         body = _matching(query) | _vectors(query, kind_of(query))
-        bodies.append({"indexUid": physical_uid, **with_filter(body, share.shard_filter, query.filter)})
+        proof = shard_proof(index, query.filter)
+        bodies.append({"indexUid": index.physical_uid, **with_filter(body, share.shard_filter, proof)})
     return {"federation": federation, "queries": bodies}
+
+
+def judged_body(query: SearchQuery) -> JsonObject:
+    """The search as the client wrote it, for a node to refuse in its own words; it returns no hits (H22)."""
+    body = _matching(query) | _vectors(query, kind_of(query)) | {"limit": 0}
+    if query.hybrid is not None:
+        body["hybrid"]["semanticRatio"] = query.hybrid.semantic_ratio
+    if query.facets:
+        body["facets"] = list(query.facets)
+    if query.distinct:
+        body["distinct"] = query.distinct
+    return with_filter(body, query.filter)

@@ -38,7 +38,9 @@ class DocumentReads:
         try:
             answers = await self._scatter.ask(
                 reading,
-                lambda share, _: Ask("/documents/fetch", fetch_body(query, share), headers=headers),
+                lambda share, _: Ask(
+                    "/documents/fetch", fetch_body(reading.index, query, share), headers=headers
+                ),
                 shares=shares,
             )
         except NodeRefusal as refusal:
@@ -88,9 +90,11 @@ class DocumentReads:
         answers = await self._scatter.ask(reading, lambda _share, _origin: Ask("/stats", method="GET"))
         counts = await self._scatter.ask(
             reading,
-            lambda share, _: None
-            if holds_only(reading.index, share)
-            else Ask("/search", {"limit": 0, "filter": join_filters(share.shard_filter)}),
+            lambda share, _: (
+                None
+                if holds_only(reading.index, share)
+                else Ask("/search", {"limit": 0, "filter": join_filters(share.shard_filter)})
+            ),
         )
         exact = {answer.share.shards: answer.value["estimatedTotalHits"] for answer in counts}
         parts, fields = [], {}
@@ -98,7 +102,9 @@ class DocumentReads:
             held = answer.value["numberOfDocuments"]
             mine = exact.get(answer.share.shards, held)
             share = mine / held if held else 0.0
-            part = {key: round(value * share) for key, value in answer.value.items() if isinstance(value, int)}
+            part = {
+                key: round(value * share) for key, value in answer.value.items() if isinstance(value, int)
+            }
             parts.append({**part, "numberOfDocuments": mine})
             for name, count in answer.value["fieldDistribution"].items():
                 if not name.startswith(RESERVED_PREFIX):

@@ -7,7 +7,7 @@ from typing import Any
 from miroir.core.facet_merge import merge_facet_hits
 from miroir.core.node_errors import as_api_error
 from miroir.core.reserved import RESERVED_PREFIX
-from miroir.core.search_plan import facet_search_body, with_filter
+from miroir.core.search_plan import facet_search_body, shard_proof, with_filter
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery
 from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter
@@ -26,13 +26,16 @@ class FacetSearch:
             answers = await self._scatter.ask(
                 reading,
                 lambda share, _: Ask(
-                    "/facet-search", with_filter(body, share.shard_filter, query.search.filter)
+                    "/facet-search",
+                    with_filter(body, share.shard_filter, shard_proof(reading.index, query.search.filter)),
                 ),
             )
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
         if query.facet_name.startswith(RESERVED_PREFIX):
-            raise ApiError("invalid_facet_search_facet_name", f"Attribute `{query.facet_name}` is not facet-searchable.")
+            raise ApiError(
+                "invalid_facet_search_facet_name", f"Attribute `{query.facet_name}` is not facet-searchable."
+            )
         hits = merge_facet_hits(
             [answer.value["facetHits"] for answer in answers], reading.index, query.facet_name
         )

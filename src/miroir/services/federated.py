@@ -124,9 +124,9 @@ class FederatedSearch:
             try:
                 answers = await self._scatter.ask(
                     reading,
-                    lambda share, _, queries=queries, physical=physical, wanted=wanted: Ask(
+                    lambda share, _, index=reading.index, queries=queries, wanted=wanted: Ask(
                         "",
-                        federation_count_body(queries, physical, share, wanted),
+                        federation_count_body(index, queries, share, wanted),
                         absolute="/multi-search",
                     ),
                 )
@@ -151,8 +151,7 @@ class FederatedSearch:
             await self._search.fetch_bodies(reading, ranked, hits)
             for place, hit in zip(mine, hits, strict=True):
                 hit.body["_federation"] = federation_mark(shown[place])
-            for place, body in zip(mine, finish(ranked, hits), strict=True):
-                done[place] = body
+            done.update(zip(mine, finish(ranked, hits), strict=True))
         return [done[place] for place in range(len(shown))]
 
 
@@ -191,7 +190,9 @@ def _facets(
     if federation.merge_facets is None:
         return {"facetsByIndex": by_index}
     orders = {
-        facet: facet_order(indexes[uid], facet) for uid, part in by_index.items() for facet in part["distribution"]
+        facet: facet_order(indexes[uid], facet)
+        for uid, part in by_index.items()
+        for facet in part["distribution"]
     }
     distribution, stats = merge_index_facets(by_index, orders, federation.merge_facets.max_values_per_facet)
     return {"facetDistribution": distribution, "facetStats": stats}

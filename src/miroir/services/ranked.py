@@ -21,7 +21,6 @@ from miroir.core.search_plan import (
 )
 from miroir.services.scatter import Answer, Ask, Reading, Scatter
 
-
 #: a hit and the values of the distinct attribute it holds
 Visit = tuple[Hit, list[ValueKey]]
 
@@ -67,7 +66,11 @@ class Ranker:
             hits, values = deduplicate(merged, plan.distinct)
             ranked.hits, ranked.values = hits[: plan.depth], values[: plan.depth]
             if counted and plan.depth:
-                visited = list(zip(hits, values, strict=True)) if plan.query.is_paged else await self._visited(reading, ranked, lists, asked)
+                visited = (
+                    list(zip(hits, values, strict=True))
+                    if plan.query.is_paged
+                    else await self._visited(reading, ranked, lists, asked)
+                )
                 await self._count_distinct(reading, ranked, visited)
         threshold = plan.query.ranking_score_threshold
         if threshold is not None:
@@ -87,8 +90,10 @@ class Ranker:
         if len(ranked.hits) < plan.depth:
             return list(zip(ranked.hits, ranked.values, strict=True))
         last = ranked.hits[-1].key[:-1]
-        while last and asked < plan.max_total_hits and any(
-            len(hits) >= asked and hits[-1].key[:-1] <= last for hits in lists
+        while (
+            last
+            and asked < plan.max_total_hits
+            and any(len(hits) >= asked and hits[-1].key[:-1] <= last for hits in lists)
         ):
             asked = min(max(4 * asked, 100), plan.max_total_hits)
             limit = asked
@@ -156,7 +161,7 @@ class Ranker:
     async def _count_hits(self, reading: Reading, ranked: Ranked, hits: Sequence[Hit]) -> list[Answer]:
         """Facets of exactly these hits."""
         seqs = by_share(ranked, hits)
-        plan = replace(ranked.plan, query=replace(ranked.plan.query, filter=None))
+        plan = replace(ranked.plan, filter=None)
 
         def build(share: Share, _: int) -> Ask:
             return Ask("/search", count_only(plan, share, only(seqs.get(share.node) or [""])))

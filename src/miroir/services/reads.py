@@ -82,7 +82,8 @@ class Reads:
             for uid in request.federation.facets_by_index:
                 if uid not in snapshot.indexes:
                     raise ApiError(
-                        "index_not_found", f"Inside `.federation.facetsByIndex`: Index `{uid}` not found.\n - Note: index `{uid}` is not used in queries"
+                        "index_not_found",
+                        f"Inside `.federation.facetsByIndex`: Index `{uid}` not found.\n - Note: index `{uid}` is not used in queries",
                     )
             result = await self._federated.search(readings, request)
             return 200, self._complete(result, started, None)
@@ -178,10 +179,10 @@ def inside(error: ApiError, position: int) -> ApiError:
     prefix = f"Inside `.queries[{position}]`: "
     if error.message.startswith("Inside `."):
         return error
-    return _InsideQuery(error.code, prefix + error.message, headers=error.headers)
+    return _InsideQueryError(error.code, prefix + error.message, headers=error.headers)
 
 
-class _InsideQuery(ApiError):
+class _InsideQueryError(ApiError):
     @property
     def status(self) -> int:
         return 400 if self.code == "index_not_found" else super().status

@@ -40,7 +40,7 @@ class Answer:
     value: Any
 
 
-class NodeRefusal(MiroirError):
+class NodeRefusal(MiroirError):  # noqa: N818 - an answer, and the word for it
     """A node answered 4xx: the question is wrong, not the node."""
 
     def __init__(self, origin: int, share: Share, status: int, body: dict[str, Any]) -> None:
@@ -135,9 +135,7 @@ class Scatter:
                 failed.append((origin, share))
         return failed, refusals
 
-    def _replacements(
-        self, reading: Reading, failed: list[tuple[int, Share]]
-    ) -> list[tuple[int, Share]]:
+    def _replacements(self, reading: Reading, failed: list[tuple[int, Share]]) -> list[tuple[int, Share]]:
         """Other replicas for exactly the shards of the shares that failed."""
         found: list[tuple[int, Share]] = []
         for origin, share in failed:
@@ -153,7 +151,9 @@ class Scatter:
             found += [(origin, replacement) for replacement in covering.shares]
         return found
 
-    async def _one(self, reading: Reading, origin: int, share: Share, ask: Ask) -> Answer | NodeRefusal | NodeError:
+    async def _one(
+        self, reading: Reading, origin: int, share: Share, ask: Ask
+    ) -> Answer | NodeRefusal | NodeError:
         request = NodeRequest(
             node=share.node,
             method=ask.method,

@@ -11,7 +11,7 @@ from miroir.core.hybrid_merge import is_semantic, keyword_suffices, mix, shift
 from miroir.core.merging import Hit
 from miroir.core.node_errors import as_api_error
 from miroir.core.projection import Finisher
-from miroir.core.search_plan import kind_of, plan_search, query_vector_body, total_pages
+from miroir.core.search_plan import judged_body, kind_of, plan_search, query_vector_body, total_pages
 from miroir.core.topology import IndexView
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
@@ -63,7 +63,18 @@ class IndexSearch:
                 return await self._semantic(reading, query, depth, needed)
             return await self._hybrid(reading, query, depth, needed)
         except NodeRefusal as refusal:
-            raise as_api_error(refusal.body, reading.index) from refusal
+            raise await self._judged(reading, query, refusal) from refusal
+
+    async def _judged(self, reading: Reading, query: SearchQuery, refusal: NodeRefusal) -> ApiError:
+        """The refusal in the words for the client's own request, without the filter we added."""
+        if query.filter is None:
+            return as_api_error(refusal.body, reading.index)
+        ask = Ask("/search", judged_body(query))
+        try:
+            await self._scatter.ask(reading, lambda _share, _origin: ask, shares=[refusal.share])
+        except NodeRefusal as plain:
+            refusal = plain
+        return as_api_error(refusal.body, reading.index)
 
     async def _semantic(
         self,
