@@ -6,7 +6,8 @@ Source: search-semantics D.6.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,8 +17,13 @@ from rapidfuzz.distance import OSA
 from miroir.engine.attribute_rules import AttributeRules
 from miroir.engine.facet_distribution import DEFAULT_MAX_VALUES
 from miroir.engine.facets import FacetIndex, FieldFacets
+from miroir.engine.filtering import filter_documents
+from miroir.engine.index import Index
+from miroir.engine.search import everything, find, max_total_hits
 from miroir.engine.tokens import normalize_whole
+from miroir.meili import filters
 from miroir.meili.codes import ApiError
+from miroir.meili.commands import FacetSearchQuery
 
 FacetHit = dict[str, Any]
 _Found = tuple[str, int]  #: value as shown, count
@@ -129,3 +135,35 @@ def _starts_with(form: str, prefix: str, typos: int) -> bool:
 @lru_cache(maxsize=1 << 16)
 def _folded(text: str) -> str:
     return normalize_whole(text)
+
+
+def facet_search(
+    index: Index, query: FacetSearchQuery, *, is_enabled: Callable[[str], bool]
+) -> dict[str, Any]:
+    """The answer of `/facet-search`, without the time.
+
+    Raises:
+        ApiError: the facet cannot be searched, or the accompanying search does not fit the index.
+    """
+    if not index.settings.get("facetSearch", True):
+        raise ApiError("facet_search_disabled", "The facet search is disabled for this index")
+    candidates = _candidates(index, query, is_enabled)
+    check_facet_search(index.facets.rules, index.settings, query.facet_name)
+    hits = facet_hits(index.facets, index.settings, query.facet_name, query.facet_query, candidates)
+    return {"facetHits": hits, "facetQuery": query.facet_query}
+
+
+def _candidates(index: Index, query: FacetSearchQuery, is_enabled: Callable[[str], bool]) -> BitMap:
+    """What the accompanying search finds; a semantic or hybrid one finds everything that passes the filter."""
+    search = query.search
+    hybrid = search.hybrid
+    has_words = search.q is not None and bool(search.q.strip())
+    node = filters.parse(search.filter, "invalid_search_filter")
+    filters.check_features(node, is_enabled)
+    # Refusals show the filter as typed here, not as the search would re-serialise it.
+    filtered = filter_documents(index, node, everything(index))
+    if hybrid is not None and hybrid.semantic_ratio > 0 and (search.vector is not None or has_words):
+        return filtered
+    if query.exhaustive_facet_count:
+        return find(index, replace(search, page=0), 0, is_enabled=is_enabled).candidates
+    return find(index, search, min(20, max_total_hits(index.settings)), is_enabled=is_enabled).candidates
