@@ -100,24 +100,22 @@ def _records(body: bytes, delimiter: bytes) -> Iterator[_Record]:
     at, line, size = 0, 1, len(body)
     special = re.compile(b"[" + re.escape(delimiter) + b"\r\n]")
     while at < size:
-        if body[at : at + 1] in (b"\n", b"\r"):
+        # A record starts right after the byte that ended the one before, be it the CR of a CRLF.
+        start, start_line = at, line
+        while at < size and body[at] in b"\r\n":
             line += body[at] == 0x0A
             at += 1
-            continue
-        start, start_line = at, line
+        if at >= size:
+            return
         cells: list[bytes] = []
         while True:
             cell, at, lines = _cell(body, at, special)
             line += lines
             cells.append(cell)
-            if at < size and body[at : at + 1] == delimiter:
-                at += 1
-                continue
-            break
-        if body[at : at + 2] == b"\r\n":
-            at += 2
-            line += 1
-        elif at < size:
+            if body[at : at + 1] != delimiter:
+                break
+            at += 1
+        if at < size:
             line += body[at] == 0x0A
             at += 1
         yield _Record(cells, start_line, start)
