@@ -294,7 +294,8 @@ _uid = attrgetter("uid")
 def select_page(tasks: Sequence[Task], query: TasksQuery, access: Access | None = None) -> TaskPage:
     """GET /tasks over all tasks, which come with growing uids.
 
-    `total` counts what the filters match whatever the credential sees: so does the server.
+    `total` counts what the filters match whatever the credential sees: so does the server. A restriction to
+    indexes hides tasks about several of them, which `total` counts as well.
     """
     matching = tasks if is_unrestricted(query.filter) else list(filter(predicate(query.filter), tasks))
     seen = matching
@@ -317,7 +318,7 @@ def select_batches(
         matching = [uid for uid in matching if any(map(test, members[uid]))]
     total = len(matching)
     if access is not None and access.index_patterns is not None:
-        matching = [uid for uid in matching if any(visible(task, access) for task in members[uid])]
+        matching = [uid for uid in matching if batch_visible(members[uid], access)]
     return _page([BatchTasks(batches[uid], members[uid]) for uid in matching], query, total)
 
 

@@ -1,0 +1,241 @@
+"""Routes of search: one index, several, facets, similar documents. A search runs over one index version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from pyroaring import BitMap
+
+from miroir.engine.catalog import LiveIndex
+from miroir.engine.facet_search import check_facet_search, facet_hits
+from miroir.engine.federated_search import federated_search
+from miroir.engine.filtering import filter_documents
+from miroir.engine.formatting.hits import HitMaker
+from miroir.engine.ranking.score import VectorDetail, global_score
+from miroir.engine.routing import Answer, Handler
+from miroir.engine.search import everything, find, search
+from miroir.engine.search_times import Stopwatch, late_after, new_request_uid
+from miroir.engine.state import State
+from miroir.meili import filters
+from miroir.meili.auth import combine_filters, rule_filter
+from miroir.meili.codes import ApiError
+from miroir.meili.commands import Access, Call, FacetSearchQuery, MultiSearch, SearchQuery, SimilarQuery
+from miroir.meili.multi_search import check_item, inside
+from miroir.meili.search import require_hybrid
+from miroir.meili.sorting import parse_sorts
+
+#: Refusals of the engine proper, which the server prints with the name of the index.
+_NAMED = frozenset(
+    {
+        "invalid_search_filter",
+        "invalid_search_sort",
+        "invalid_search_distinct",
+        "invalid_search_attributes_to_search_on",
+    }
+)
+
+
+def restricted(query: SearchQuery, access: Access, uid: str) -> SearchQuery:
+    """The query with the tenant's filter of this index ANDed to its own."""
+    rule = rule_filter(access, uid)
+    return query if rule is None else replace(query, filter=combine_filters(rule, query.filter))
+
+
+def is_enabled(state: State) -> Callable[[str], bool]:
+    """Tells experimental features."""
+    return lambda feature: state.features.get(feature, False)
+
+
+def named(error: ApiError, uid: str) -> ApiError:
+    """The error with the index's name, where the server prints it."""
+    return ApiError(error.code, f"Index `{uid}`: {error.message}") if error.code in _NAMED else error
+
+
+def _check(state: State, query: SearchQuery) -> None:
+    """What is refused before an index is looked at more closely; these errors carry no index name."""
+    require_hybrid(query)
+    if query.personalize is not None:
+        raise ApiError(
+            "feature_not_enabled",
+            "reranking search results requires enabling the `personalization` experimental feature. "
+            "See https://github.com/orgs/meilisearch/discussions/866",
+        )
+    if query.use_network is not None and not state.features.get("network", False):
+        raise ApiError(
+            "feature_not_enabled",
+            "passing `useNetwork` in a search query requires enabling the `network` experimental feature. "
+            "See https://github.com/orgs/meilisearch/discussions/805",
+        )
+    if query.media is not None and not state.features.get("multimodal", False):
+        raise ApiError(
+            "feature_not_enabled",
+            "passing `media` in a search query requires enabling the `multimodal` experimental feature. "
+            "See https://github.com/orgs/meilisearch/discussions/846",
+        )
+    filters.check_features(filters.parse(query.filter), is_enabled(state))
+    parse_sorts(query.sort)
+
+
+def _answer(state: State, live: LiveIndex, query: SearchQuery, call: Call) -> dict[str, Any]:
+    watch = Stopwatch()
+    _check(state, query)
+    try:
+        found = search(
+            live.index, query, is_enabled=is_enabled(state), is_late=late_after(live.index.settings)
+        )
+    except ApiError as error:
+        raise named(error, live.uid) from None
+    body: dict[str, Any] = {}
+    semantic = found.pop("semanticHitCount", None)
+    for name, value in found.items():
+        if name in ("limit", "hitsPerPage"):
+            body["processingTimeMs"] = watch.elapsed_ms()
+        body[name] = value
+    body["requestUid"] = new_request_uid(state)
+    if _wants_metadata(call):
+        body["metadata"] = metadata(state, live, query)
+    if query.show_performance_details:
+        body["performanceDetails"] = {"search": f"{watch.elapsed_ms()}.00ms"}
+    if semantic is not None:
+        body["semanticHitCount"] = semantic
+    return body
+
+
+def _wants_metadata(call: Call) -> bool:
+    return call.request.headers.get("meili-include-metadata", "").strip().lower() in ("true", "1")
+
+
+def metadata(state: State, live: LiveIndex, query: SearchQuery) -> dict[str, Any]:
+    """The `metadata` object of one query."""
+    described: dict[str, Any] = {} if query.q is None else {"query": query.q}
+    described |= {"queryUid": new_request_uid(state), "indexUid": live.uid}
+    if live.index.primary_key is not None:
+        described["primaryKey"] = live.index.primary_key
+    return described
+
+
+def _search(state: State, call: Call) -> Answer:
+    live = state.index(call.index_uid)
+    return 200, _answer(state, live, restricted(call.args, call.access, live.uid), call)
+
+
+async def _multi_search(state: State, call: Call) -> Answer:
+    multi: MultiSearch = call.args
+    if multi.federation is not None:
+        queries = tuple(
+            replace(item, search=restricted(item.search, call.access, item.index_uid))
+            for item in multi.queries
+        )
+        multi = replace(multi, queries=queries)
+        return 200, await federated_search(
+            state,
+            multi,
+            include_metadata=_wants_metadata(call),
+            check=lambda query: _check(state, query),
+            named=named,
+            metadata=metadata,
+        )
+    results = []
+    for i, item in enumerate(multi.queries):
+        check_item(multi, i)
+        try:
+            live = state.index(item.index_uid)
+            query = restricted(item.search, call.access, item.index_uid)
+            results.append({"indexUid": item.index_uid, **_answer(state, live, query, call)})
+        except ApiError as error:
+            raise inside(i, error) from None
+        await asyncio.sleep(0)
+    return 200, {"results": results}
+
+
+def _facet_search(state: State, call: Call) -> Answer:
+    args: FacetSearchQuery = call.args
+    watch = Stopwatch()
+    live = state.index(call.index_uid)
+    index = live.index
+    query = restricted(args.search, call.access, live.uid)
+    node = filters.parse(query.filter)
+    filters.check_features(node, is_enabled(state))
+    check_facet_search(index.facets.rules, index.settings, args.facet_name)
+    candidates = filter_documents(index, node, everything(index))
+    if (query.q is not None and query.q.strip()) or query.hybrid is not None:
+        require_hybrid(query)
+        found = find(
+            index,
+            replace(query, facets=None, sort=None),
+            0,
+            is_enabled=is_enabled(state),
+            is_late=late_after(index.settings),
+        )
+        candidates = candidates & found.candidates
+    hits = facet_hits(index.facets, index.settings, args.facet_name, args.facet_query, candidates)
+    return 200, {
+        "facetHits": hits,
+        "facetQuery": args.facet_query,
+        "processingTimeMs": watch.elapsed_ms(),
+    }
+
+
+def _similar(state: State, call: Call) -> Answer:
+    args: SimilarQuery = call.args
+    watch = Stopwatch()
+    live = state.index(call.index_uid)
+    index = live.index
+    rule = rule_filter(call.access, live.uid)
+    node = filters.parse(combine_filters(rule, args.filter), "invalid_similar_filter")
+    filters.check_features(node, is_enabled(state))
+    embedder = index.vectors.embedders.get(args.embedder)
+    if embedder is None:
+        raise ApiError("invalid_similar_embedder", f"Cannot find embedder with name `{args.embedder}`.")
+    source = index.docids.get(args.id)
+    if source is not None and rule is not None:
+        ruled = filters.parse(rule, "invalid_similar_filter")
+        if source not in filter_documents(index, ruled, everything(index), "invalid_similar_filter"):
+            source = None
+    if source is None:
+        raise ApiError("not_found_similar_id", f"Document `{args.id}` not found.")
+    candidates = filter_documents(index, node, everything(index), "invalid_similar_filter")
+    candidates = candidates - BitMap([source])
+    best: dict[int, float] = {}
+    for vector in embedder.vectors_of(source):
+        for docid, similarity in embedder.nearest(vector, candidates):
+            best[docid] = max(similarity, best.get(docid, -1.0))
+    ranked = sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
+    threshold = args.ranking_score_threshold
+    if threshold is not None:
+        below = [
+            docid for docid, similarity in ranked if global_score((VectorDetail(similarity),)) < threshold
+        ]
+        candidates = candidates - BitMap(below)
+        ranked = ranked[: len(ranked) - len(below)]
+    shown = SearchQuery(
+        attributes_to_retrieve=args.attributes_to_retrieve,
+        retrieve_vectors=args.retrieve_vectors,
+        show_ranking_score=args.show_ranking_score,
+        show_ranking_score_details=args.show_ranking_score_details,
+    )
+    maker = HitMaker(index, shown)
+    page = islice(ranked, args.offset, args.offset + args.limit)
+    body: dict[str, Any] = {
+        "hits": [maker.make(docid, (VectorDetail(similarity),)) for docid, similarity in page],
+        "id": args.id,
+        "processingTimeMs": watch.elapsed_ms(),
+        "limit": args.limit,
+        "offset": args.offset,
+        "estimatedTotalHits": len(candidates),
+    }
+    if args.show_performance_details:
+        body["performanceDetails"] = {"search": f"{watch.elapsed_ms()}.00ms"}
+    return 200, body
+
+
+ROUTES: dict[str, Handler] = {
+    "search": _search,
+    "multi_search": _multi_search,
+    "facet_search": _facet_search,
+    "similar": _similar,
+}

@@ -1,0 +1,235 @@
+"""A federated multi-search: every query runs over its index, the hits become one list."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from miroir.engine.catalog import LiveIndex
+from miroir.engine.facet_distribution import check_facets, facet_distribution, selected_fields
+from miroir.engine.federation import (
+    IndexResult,
+    Merged,
+    QueryResult,
+    check_facet_orders,
+    merge_facets,
+    merge_indexes,
+    merge_queries,
+    without_hits,
+)
+from miroir.engine.formatting.hits import HitMaker
+from miroir.engine.rule_compatibility import CanonicalRules, SearchKind, canonical_rules, check_compatible
+from miroir.engine.search import Found, find, max_total_hits
+from miroir.engine.search_times import Stopwatch, late_after, new_request_uid
+from miroir.engine.state import State
+from miroir.meili.codes import ApiError
+from miroir.meili.commands import Federation, MultiSearch, MultiSearchItem, SearchQuery
+from miroir.meili.multi_search import QueryError, check_multi_search, inside
+
+_Facets = dict[str, tuple[str, ...]]
+
+
+async def federated_search(
+    state: State,
+    multi: MultiSearch,
+    *,
+    include_metadata: bool,
+    check: Callable[[SearchQuery], None],
+    named: Callable[[ApiError, str], ApiError],
+    metadata: Callable[[State, LiveIndex, SearchQuery], dict[str, Any]],
+) -> dict[str, Any]:
+    """The answer's body. `check` refuses what no index is needed for; `named` adds an index's name to an error.
+
+    Raises:
+        ApiError: prefixed with the query, or the member of `federation`, that is wrong.
+    """
+    federation = multi.federation
+    assert federation is not None
+    watch = Stopwatch()
+    check_multi_search(multi)
+    groups = _opened(state, multi, check)
+    facets = _checked_facets(state, federation, groups)
+    offset, limit = _window(federation)
+    results: dict[str, IndexResult] = {}
+    indexes = {uid: live for uid, (live, _) in groups.items()}
+    vectors: dict[str, list[float]] = {}
+    previous: CanonicalRules | None = None
+    for uid, (live, items) in groups.items():
+        parts = []
+        for position, item in items:
+            try:
+                found, rules = _run(state, live, item, position, offset + limit)
+                previous = rules if previous is None else check_compatible(previous, rules)
+            except ApiError as error:
+                raise inside(position, named(error, uid)) from None
+            parts.append(_part(live, item, position, found))
+            if item.search.retrieve_vectors and found.query_vector is not None:
+                vectors[str(position)] = list(found.query_vector)
+            await asyncio.sleep(0)
+        wanted = min(offset + limit, max_total_hits(live.index.settings))
+        results[uid] = merge_queries(uid, live.index, parts, wanted, _distinct_of(federation, items))
+    merged = merge_indexes(results, offset, limit, federation.distinct)
+    body: dict[str, Any] = {"hits": [hit.hit for hit in merged.page]}
+    if vectors:
+        body["queryVectors"] = vectors
+    body["processingTimeMs"] = watch.elapsed_ms()
+    body |= _totals(federation, merged.total)
+    body |= _facets(federation, facets, indexes, results, merged)
+    body["requestUid"] = new_request_uid(state)
+    if include_metadata:
+        body["metadata"] = [
+            metadata(state, state.index(item.index_uid), item.search) for item in multi.queries
+        ]
+    if any(
+        item.search.hybrid is not None and item.search.hybrid.semantic_ratio > 0 for item in multi.queries
+    ):
+        body["semanticHitCount"] = merged.semantic_count
+    return body
+
+
+_Group = tuple[LiveIndex, list[tuple[int, MultiSearchItem]]]
+
+
+def _opened(state: State, multi: MultiSearch, check: Callable[[SearchQuery], None]) -> dict[str, _Group]:
+    """Index uid -> (index, its queries with their positions), in order of uids."""
+    groups: dict[str, _Group] = {}
+    for position, item in enumerate(multi.queries):
+        try:
+            options = item.federation_options
+            if options is not None and options.remote is not None and not state.features.get("network"):
+                raise ApiError(
+                    "feature_not_enabled",
+                    "Performing a remote federated search requires enabling the `network` experimental feature. "
+                    "See https://github.com/orgs/meilisearch/discussions/805",
+                )
+            check(item.search)
+            live = state.index(item.index_uid)
+        except ApiError as error:
+            raise inside(position, error) from None
+        groups.setdefault(item.index_uid, (live, []))[1].append((position, item))
+    return dict(sorted(groups.items()))
+
+
+def _checked_facets(state: State, federation: Federation, groups: Mapping[str, _Group]) -> _Facets:
+    """The facets asked of each index. An index that no query uses must exist all the same."""
+    asked: _Facets = {}
+    for uid, patterns in federation.facets_by_index.items():
+        where = f"Inside `.federation.facetsByIndex.{uid}`: "
+        try:
+            live = state.index(uid)
+            check_facets(live.index.facets.rules, patterns or ())
+        except ApiError as error:
+            if uid in groups:
+                located = ApiError(error.code, where + error.message)
+                raise inside(groups[uid][1][0][0], located) from None
+            note = f"\n - Note: index `{uid}` is not used in queries"
+            raise QueryError(error.code, where + error.message + note) from None
+        if patterns is not None:
+            asked[uid] = patterns
+    return asked
+
+
+def _run(
+    state: State, live: LiveIndex, item: MultiSearchItem, position: int, length: int
+) -> tuple[Found, CanonicalRules]:
+    settings = live.index.settings
+    found = find(
+        live.index,
+        item.search,
+        min(length, max_total_hits(settings)),
+        is_enabled=lambda feature: state.features.get(feature, False),
+        is_late=late_after(settings),
+    )
+    rules = canonical_rules(
+        settings["rankingRules"],
+        found.sort if item.search.sort is not None else None,
+        strategy=item.search.matching_strategy,
+        kind=_kind(item.search),
+        query_position=position,
+        index_uid=live.uid,
+    )
+    return found, rules
+
+
+def _kind(query: SearchQuery) -> SearchKind:
+    has_words = query.q is not None and bool(query.q.strip())
+    if query.hybrid is not None and query.hybrid.semantic_ratio > 0 and query.vector is not None:
+        if query.hybrid.semantic_ratio == 1 or not has_words:
+            return "vector"
+    return "keyword" if has_words else "placeholder"
+
+
+def _part(live: LiveIndex, item: MultiSearchItem, position: int, found: Found) -> QueryResult:
+    options = item.federation_options
+    shown = position if options is None or options.query_position is None else options.query_position
+    return QueryResult(
+        position=shown,
+        weight=1.0 if options is None else options.weight,
+        hits=list(zip(found.docids, found.details, strict=True)),
+        candidates=found.candidates,
+        maker=HitMaker(live.index, item.search, found.words, found.sort),
+    )
+
+
+def _distinct_of(federation: Federation, items: list[tuple[int, MultiSearchItem]]) -> str | None:
+    return federation.distinct
+
+
+def _window(federation: Federation) -> tuple[int, int]:
+    if federation.page is None and federation.hits_per_page is None:
+        return federation.offset, federation.limit
+    per_page = 20 if federation.hits_per_page is None else federation.hits_per_page
+    page = 1 if federation.page is None else federation.page
+    return ((page - 1) * per_page, per_page) if page else (0, 0)
+
+
+def _totals(federation: Federation, total: int) -> dict[str, int]:
+    if federation.page is None and federation.hits_per_page is None:
+        return {"limit": federation.limit, "offset": federation.offset, "estimatedTotalHits": total}
+    per_page = 20 if federation.hits_per_page is None else federation.hits_per_page
+    return {
+        "hitsPerPage": per_page,
+        "page": 1 if federation.page is None else federation.page,
+        "totalPages": math.ceil(total / per_page) if per_page else 0,
+        "totalHits": total,
+    }
+
+
+def _facets(
+    federation: Federation,
+    asked: _Facets,
+    indexes: Mapping[str, LiveIndex],
+    results: Mapping[str, IndexResult],
+    merged: Merged,
+) -> dict[str, Any]:
+    """`facetsByIndex`, or the merged pair."""
+    if not asked:
+        return {}
+    parts = {}
+    for uid, patterns in asked.items():
+        if uid not in indexes:
+            continue
+        index = indexes[uid].index
+        distribution, stats = facet_distribution(
+            index.facets, index.settings, patterns, results[uid].candidates
+        )
+        parts[uid] = (without_hits(distribution, merged.rejected.get(uid, ())), stats)
+    if federation.merge_facets is None:
+        return {
+            "facetsByIndex": {
+                uid: {"distribution": distribution, "stats": stats}
+                for uid, (distribution, stats) in parts.items()
+            }
+        }
+    orders = check_facet_orders(
+        {
+            uid: (indexes[uid].index.settings, selected_fields(indexes[uid].index.facets, asked[uid]))
+            for uid in parts
+        }
+    )
+    distribution, stats = merge_facets(
+        list(parts.values()), orders, federation.merge_facets.max_values_per_facet
+    )
+    return {"facetDistribution": distribution, "facetStats": stats}
