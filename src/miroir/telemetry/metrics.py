@@ -81,7 +81,7 @@ class Metrics:
         return [
             (
                 one._name + ("_total" if one._type == "counter" else ""),
-                one._type,
+                one._type or "",
                 one._documentation,
                 tuple(one._labelnames),
             )
