@@ -18,6 +18,7 @@ from miroir.meili.commands import (
     SearchQuery,
     SimilarQuery,
 )
+from miroir.meili.multi_search import check_item, check_multi_search
 from miroir.ports.nodes import NodeTransport
 from miroir.services.document_reads import DocumentReads
 from miroir.services.facet_search import FacetSearch
@@ -76,14 +77,15 @@ class Reads:
         started = _now()
         snapshot = self._snapshot()
         if request.federation is not None:
+            check_multi_search(request)
             readings = []
             for position, item in enumerate(request.queries):
                 readings.append(self._open_inside(snapshot, item.index_uid, position))
             for uid in request.federation.facets_by_index:
                 if uid not in snapshot.indexes:
-                    raise ApiError(
+                    raise _InsideQueryError(
                         "index_not_found",
-                        f"Inside `.federation.facetsByIndex`: Index `{uid}` not found.\n - Note: index `{uid}` is not used in queries",
+                        f"Inside `.federation.facetsByIndex.{uid}`: Index `{uid}` not found.\n - Note: index `{uid}` is not used in queries",
                     )
             result = await self._federated.search(readings, request)
             return 200, self._complete(result, started, None)
@@ -99,6 +101,7 @@ class Reads:
             async with gate:
                 started = _now()
                 try:
+                    check_item(request, position)
                     reading = self._open_inside(snapshot, item.index_uid, position)
                     result = await self._search.search(reading, item.search)
                 except ApiError as error:
