@@ -53,12 +53,13 @@ class Reads:
         *,
         request_uid: Callable[[], str],
         limits: ReadLimits | None = None,
+        on_round: Callable[[int, int], None] | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._limits = limits or ReadLimits()
         self._request_uid = request_uid
         self._rotation = itertools.count()
-        self._scatter = Scatter(nodes, rounds=self._limits.replica_rounds)
+        self._scatter = Scatter(nodes, rounds=self._limits.replica_rounds, on_round=on_round)
         self._search = IndexSearch(self._scatter)
         self._facet_search = FacetSearch(self._scatter)
         self._similar = Similar(self._scatter)

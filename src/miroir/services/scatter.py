@@ -67,11 +67,17 @@ class Reading:
 
 
 class Scatter:
-    """Sends questions and gathers answers. `rounds` bounds how often other replicas are tried."""
+    """Sends questions and gathers answers. `rounds` bounds how often other replicas are tried.
 
-    def __init__(self, nodes: NodeTransport, *, rounds: int = 3) -> None:
+    `on_round` is told of every round: how many nodes are asked, and which attempt it is (0: the first).
+    """
+
+    def __init__(
+        self, nodes: NodeTransport, *, rounds: int = 3, on_round: Callable[[int, int], None] | None = None
+    ) -> None:
         self._nodes = nodes
         self._rounds = rounds
+        self._on_round = on_round
         self._coverings: dict[tuple[str, int], tuple[Snapshot, Covering]] = {}
 
     def open(self, snapshot: Snapshot, index: IndexView, *, rotation: int, deadline: float) -> Reading:
@@ -98,7 +104,9 @@ class Scatter:
         """
         pending = list(enumerate(reading.shares if shares is None else shares))
         answers: list[Answer] = []
-        for _ in range(self._rounds):
+        for attempt in range(self._rounds):
+            if self._on_round is not None:
+                self._on_round(len(pending), attempt)
             pending, refusals = await self._round(reading, build, pending, answers)
             if refusals:
                 raise min(refusals, key=lambda refusal: refusal.origin)

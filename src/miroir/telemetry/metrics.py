@@ -45,9 +45,8 @@ class Metrics:
         self.scatter_fan_out_size = self._histogram(
             "scatter_fan_out_size", "nodes asked for one read", (), _FAN_OUT
         )
-        self.scatter_retries_total = self._counter("scatter_retries", "calls sent again to another replica")
-        self.scatter_partial_responses_total = self._counter(
-            "scatter_partial_responses", "answers that lack a shard"
+        self.scatter_retries_total = self._counter(
+            "scatter_retries", "calls sent to another replica for one that failed"
         )
         # lanes and the op log
         self.lane_lag_ops = self._gauge("lane_lag_ops", "ops not yet applied by a node", ("node_id",))
@@ -70,6 +69,13 @@ class Metrics:
         self.shard_distribution = self._gauge("shard_distribution", "replicas on a node", ("node_id",))
         self.replica_state = self._gauge("replica_state", "replicas by state", ("state",))
         self.build_info = self._gauge("build_info", "always 1", ("version",))
+
+    def scatter_round(self, asked: int, attempt: int) -> None:
+        """One round of a read: nodes asked; attempt 0 is the first."""
+        if attempt == 0:
+            self.scatter_fan_out_size.observe(asked)
+        else:
+            self.scatter_retries_total.inc(asked)
 
     def render(self) -> bytes:
         """The exposition text."""
