@@ -196,19 +196,20 @@ Predicate = Callable[[Task], bool]
 def predicate(wanted: TaskFilter) -> Predicate:
     """A test of whether a task is selected, made of the restrictions that are set only.
 
-    Multi-index tasks have no index uid and so never match an index restriction.
+    A swap matches a restriction to any of its indexes; `select_page` counts it and then hides it.
     """
     tests: list[Predicate] = []
     for name, accepted in (
         ("uid", wanted.uids),
         ("status", wanted.statuses),
         ("kind", wanted.types),
-        ("index_uid", wanted.index_uids),
         ("batch_uid", wanted.batch_uids),
         ("canceled_by", wanted.canceled_by),
     ):
         if accepted is not None:
             tests.append(_member(attrgetter(name), accepted))
+    if wanted.index_uids is not None:
+        tests.append(_about(wanted.index_uids))
     for name, after, before in (
         ("enqueued_at", wanted.after_enqueued_at, wanted.before_enqueued_at),
         ("started_at", wanted.after_started_at, wanted.before_started_at),
@@ -223,6 +224,15 @@ def predicate(wanted: TaskFilter) -> Predicate:
 
 def _member(get: Callable[[Task], Any], accepted: Collection[Any]) -> Predicate:
     return lambda task: get(task) in accepted
+
+
+def _about(index_uids: Collection[str]) -> Predicate:
+    def test(task: Task) -> bool:
+        if task.index_uid is not None:
+            return task.index_uid in index_uids
+        return any(uid in index_uids for pair in task.swaps for uid in pair)
+
+    return test
 
 
 def _between(get: Callable[[Task], int | None], after: int | None, before: int | None) -> Predicate:
@@ -267,41 +277,50 @@ class TaskPage:
         }
 
 
-def _page(items: Sequence[Any], query: TasksQuery, total: int) -> TaskPage:
-    """A page of matching tasks or batches, which come oldest first."""
+def _page(items: Sequence[Any], query: TasksQuery, shown: Callable[[Any], bool] | None) -> TaskPage:
+    """A page of matching tasks or batches, which come oldest first.
+
+    As in the server the page (and the one item that becomes `next`) is cut first and hidden items leave it
+    afterwards: pages of restricted lists may be short, and `total` counts what is hidden.
+    """
+    size = query.limit + 1
     if query.reverse:
         first = 0 if query.start is None else bisect_left(items, query.start, key=_uid)
-        end = first + query.limit
-        shown = items[first:end]
-        rest = items[end : end + 1]
+        window = items[first : first + size]
     else:
         end = len(items) if query.start is None else bisect_right(items, query.start, key=_uid)
-        first = max(end - query.limit, 0)
-        shown = items[first:end][::-1]
-        rest = items[first - 1 : first] if first else ()
+        window = items[max(end - size, 0) : end][::-1]
+    found = list(window) if shown is None else list(filter(shown, window))
+    results = found[: query.limit]
     return TaskPage(
-        results=tuple(shown),
-        total=total,
+        results=tuple(results),
+        total=len(items),
         limit=query.limit,
-        start=shown[0].uid if shown else None,
-        next=rest[0].uid if rest else None,
+        start=results[0].uid if results else None,
+        next=found[query.limit].uid if len(found) > query.limit else None,
     )
 
 
 _uid = attrgetter("uid")
 
 
-def select_page(tasks: Sequence[Task], query: TasksQuery, access: Access | None = None) -> TaskPage:
-    """GET /tasks over all tasks, which come with growing uids.
+def _shown(wanted: TaskFilter, access: Access | None) -> Predicate | None:
+    """Which matching tasks are shown: with an index restriction, or to a scoped key, only tasks of one index."""
+    scope = access if access is not None and access.index_patterns is not None else None
+    if scope is None:
+        return None if wanted.index_uids is None else lambda task: task.index_uid is not None
+    return lambda task: visible(task, scope)
 
-    `total` counts what the filters match whatever the credential sees: so does the server. A restriction to
-    indexes hides tasks about several of them, which `total` counts as well.
-    """
+
+def select_page(tasks: Sequence[Task], query: TasksQuery, access: Access | None = None) -> TaskPage:
+    """GET /tasks over all tasks, which come with growing uids."""
     matching = tasks if is_unrestricted(query.filter) else list(filter(predicate(query.filter), tasks))
-    seen = matching
-    if access is not None and access.index_patterns is not None:
-        seen = [task for task in matching if visible(task, access)]
-    return _page(seen, query, len(matching))
+    return _page(matching, query, _shown(query.filter, access))
+
+
+def batch_visible(tasks: Iterable[Task], access: Access) -> bool:
+    """Whether a credential may see a batch: it may see at least one of its tasks."""
+    return any(visible(task, access) for task in tasks)
 
 
 def select_batches(
@@ -316,10 +335,9 @@ def select_batches(
     if not is_unrestricted(query.filter):
         test = predicate(query.filter)
         matching = [uid for uid in matching if any(map(test, members[uid]))]
-    total = len(matching)
-    if access is not None and access.index_patterns is not None:
-        matching = [uid for uid in matching if batch_visible(members[uid], access)]
-    return _page([BatchTasks(batches[uid], members[uid]) for uid in matching], query, total)
+    found = [BatchTasks(batches[uid], members[uid]) for uid in matching]
+    shown = _shown(query.filter, access)
+    return _page(found, query, None if shown is None else lambda batch: any(map(shown, batch.tasks)))
 
 
 def list_view(page: TaskPage) -> dict[str, Any]:
@@ -335,7 +353,8 @@ def batches_view(page: TaskPage) -> dict[str, Any]:
 def select(tasks: Iterable[Task], selection: TasksSelect, access: Access | None = None) -> list[int]:
     """Uids of the tasks that a cancelation or deletion names, frozen at this moment."""
     test = predicate(selection.filter)
-    return [task.uid for task in tasks if test(task) and (access is None or visible(task, access))]
+    shown = _shown(selection.filter, access)
+    return [task.uid for task in tasks if test(task) and (shown is None or shown(task))]
 
 
 def cancelable(tasks: Iterable[Task], uids: Collection[int]) -> list[Task]:

@@ -117,6 +117,19 @@ def test_a_scoped_key_sees_its_tasks_but_the_total_of_all(tasks: list[Task], wan
     assert page.total == sum(expected(task, wanted) for task in tasks)
 
 
+def test_a_swap_counts_for_its_indexes_but_is_hidden_from_their_lists() -> None:
+    tasks = [
+        Task(uid=0, kind="indexCreation", index_uid="a"),
+        Task(uid=1, kind="indexCreation", index_uid="b"),
+        Task(uid=2, kind="indexSwap", swaps=(("a", "b"),)),
+    ]
+    page = select_page(tasks, TasksQuery(TaskFilter(index_uids=frozenset({"a"})), 1))
+    assert ([task.uid for task in page.results], page.total, page.next) == ([0], 2, None)
+    page = select_page(tasks, TasksQuery(TaskFilter()), Access(index_patterns=("b",)))
+    assert ([task.uid for task in page.results], page.total) == ([1], 3)
+    assert select(tasks, decode_tasks_select("indexUids=a,b", "cancel")) == [0, 1]
+
+
 @given(histories(), filters)
 def test_batches_are_those_with_a_matching_task(tasks: list[Task], wanted: TaskFilter) -> None:
     batches = {uid: Batch(uid=uid, started_at=0) for uid in range(6)}
