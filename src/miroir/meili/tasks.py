@@ -319,8 +319,9 @@ def select_page(tasks: Sequence[Task], query: TasksQuery, access: Access | None 
 
 
 def batch_visible(tasks: Iterable[Task], access: Access) -> bool:
-    """Whether a credential may see a batch: it may see at least one of its tasks."""
-    return any(visible(task, access) for task in tasks)
+    """Whether a credential may see a batch: one that is about no index, or about at least one it may see."""
+    uids = {uid for task in tasks for uid in indexes_of(task)}
+    return not uids or any(map(access.sees, uids))
 
 
 def select_batches(
@@ -336,8 +337,10 @@ def select_batches(
         test = predicate(query.filter)
         matching = [uid for uid in matching if any(map(test, members[uid]))]
     found = [BatchTasks(batches[uid], members[uid]) for uid in matching]
-    shown = _shown(query.filter, access)
-    return _page(found, query, None if shown is None else lambda batch: any(map(shown, batch.tasks)))
+    if access is None or access.index_patterns is None:
+        return _page(found, query, None)
+    scope = access
+    return _page(found, query, lambda batch: batch_visible(batch.tasks, scope))
 
 
 def list_view(page: TaskPage) -> dict[str, Any]:

@@ -140,6 +140,17 @@ def test_batches_are_those_with_a_matching_task(tasks: list[Task], wanted: TaskF
         assert list(found.tasks) == [task for task in tasks if task.batch_uid == found.uid]
 
 
+def test_a_scoped_key_sees_batches_about_its_indexes_or_about_none() -> None:
+    tasks = [
+        Task(uid=0, kind="indexCreation", index_uid="a", batch_uid=0),
+        Task(uid=1, kind="indexCreation", index_uid="b", batch_uid=1),
+        Task(uid=2, kind="taskDeletion", batch_uid=2),
+    ]
+    batches = {uid: Batch(uid=uid, started_at=0) for uid in range(3)}
+    page = select_batches(tasks, batches, TasksQuery(TaskFilter()), Access(index_patterns=("b",)))
+    assert ([found.uid for found in page.results], page.total) == ([2, 1], 3)
+
+
 def test_a_page_of_none_names_the_next() -> None:
     tasks = [Task(uid=uid, kind="indexCreation") for uid in range(3)]
     assert list_view(select_page(tasks, TasksQuery(TaskFilter(), 0))) == {
