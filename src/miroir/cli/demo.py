@@ -290,15 +290,15 @@ def _welcome(url: str, keys: Keys, folder: ClusterDir, *, with_sample: bool) -> 
 EXAMPLES = (
     (
         "/indexes/packages/search",
-        '{"q":"real-time strategy gmae","limit":3,"attributesToHighlight":["summary"]}',
+        '{"q":"real-time strategy gmae","attributesToRetrieve":["name"],"attributesToHighlight":["summary"],"limit":3}',
     ),
     (
         "/indexes/packages/search",
-        '{"q":"database","filter":"installed_size < 1000","facets":["section"],"limit":3}',
+        '{"q":"database","filter":"installed_size < 1000","facets":["section"],"attributesToRetrieve":["name"],"limit":3}',
     ),
     (
         "/indexes/cities/search",
-        '{"sort":["_geoPoint(48.85,2.35):asc"],"filter":"population > 500000","limit":3}',
+        '{"sort":["_geoPoint(48.85,2.35):asc"],"filter":"population > 500000","attributesToRetrieve":["name"],"limit":3}',
     ),
 )
 
