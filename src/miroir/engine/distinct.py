@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import AttributeRules
@@ -9,8 +11,8 @@ from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.meili.codes import ApiError
 
 
-def check_distinct(rules: AttributeRules, name: str) -> None:
-    """Refuse a requested distinct attribute that is not filterable.
+def check_distinct(rules: AttributeRules, name: str, displayed: Sequence[str] = ("*",)) -> None:
+    """Refuse a requested distinct attribute that is not filterable; lists only what is `displayed`.
 
     Raises:
         ApiError: `invalid_search_distinct`.
@@ -19,7 +21,9 @@ def check_distinct(rules: AttributeRules, name: str) -> None:
     if found is not None and found[1].is_filterable:
         return
     start = f"Attribute `{name}` is not filterable and thus, cannot be used as distinct attribute."
-    patterns = sorted({p for r in rules.filterable if r.is_filterable for p in r.shown_patterns})
+    listed = sorted({p for r in rules.filterable if r.is_filterable for p in r.shown_patterns})
+    patterns = listed if "*" in displayed else [p for p in listed if p in displayed]
+    hidden = ", <..hidden-attributes>" if len(patterns) < len(listed) else ""
     if found is not None:
         rest = (
             f"Note: this attribute matches rule #{found[0]} in filterableAttributes, but this rule does not enable "
@@ -27,7 +31,7 @@ def check_distinct(rules: AttributeRules, name: str) -> None:
             f"Hint: prepend another rule matching {name} with filter features before rule #{found[0]}"
         )
     elif patterns:
-        rest = f"Available filterable attributes patterns are: `{', '.join(patterns)}`."
+        rest = f"Available filterable attributes patterns are: `{', '.join(patterns)}{hidden}`."
     else:
         rest = "This index does not have configured filterable attributes."
     raise ApiError("invalid_search_distinct", f"{start} {rest}")

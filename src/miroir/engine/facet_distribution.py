@@ -23,6 +23,8 @@ CANDIDATES_THRESHOLD = 3000
 DEFAULT_MAX_VALUES = 100
 _GROUP_SIZE = 4
 _LEVEL_SIZE_MIN = 5
+#: So many values of one field in one batch are built in bulk.
+_BULK_FROM = 1000
 
 Distribution = dict[str, dict[str, int]]
 Stats = dict[str, dict[str, float]]
@@ -179,15 +181,7 @@ def _by_falling_count(
     keys: Sequence[Any], postings: Mapping[Any, BitMap], candidates: BitMap
 ) -> Iterable[Any]:
     """Keys as they leave a heap over the facet tree: larger count first, then leaves, then larger keys."""
-    leaves = [(position, postings[key] & candidates) for position, key in enumerate(keys)]
-    levels: list[list[tuple[int, BitMap, int]]] = [[(p, common, 1) for p, common in leaves]]
-    while len(levels[-1]) // _GROUP_SIZE >= _LEVEL_SIZE_MIN:
-        below = levels[-1]
-        groups = []
-        for start in range(0, len(below), _GROUP_SIZE):
-            members = below[start : start + _GROUP_SIZE]
-            groups.append((start, BitMap.union(*(m[1] for m in members)), len(members)))
-        levels.append(groups)
+    levels = _tree([postings[key] & candidates for key in keys])
     heap: list[tuple[int, int, int, int]] = []
 
     def push(level: int, place: int) -> None:
@@ -206,3 +200,23 @@ def _by_falling_count(
             continue
         for child in range(start, start + size):
             push(level - 1, child)
+
+
+_Level = list[tuple[int, BitMap, int]]  #: (first child, documents, number of children) of every group
+
+
+def _tree(leaves: Sequence[BitMap]) -> list[_Level]:
+    """The levels of the facet tree that loading all values at once makes, leaves first.
+
+    Few values are added one by one, which makes one level of groups at most; many are built in bulk.
+    """
+    levels: list[_Level] = [[(place, documents, 1) for place, documents in enumerate(leaves)]]
+    most = 1 if len(leaves) < _BULK_FROM else len(leaves)
+    while len(levels) <= most and len(levels[-1]) // _GROUP_SIZE >= _LEVEL_SIZE_MIN:
+        below = levels[-1]
+        groups: _Level = []
+        for start in range(0, len(below), _GROUP_SIZE):
+            members = below[start : start + _GROUP_SIZE]
+            groups.append((start, BitMap.union(*(m[1] for m in members)), len(members)))
+        levels.append(groups)
+    return levels

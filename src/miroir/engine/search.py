@@ -107,12 +107,17 @@ class _Search:
         query, index = self._query, self._index
         self._restriction = restriction(index, query.attributes_to_search_on)
         if query.distinct is not None:
-            check_distinct(index.facets.rules, query.distinct)
+            displayed = index.settings.get("displayedAttributes") or ["*"]
+            check_distinct(index.facets.rules, query.distinct, displayed)
         universe = self._filtered()
         check_search_sort(index.facets.rules, index.settings, self._sort)
         hybrid = query.hybrid
         has_words = query.q is not None and bool(query.q.strip())
-        if hybrid is None or hybrid.semantic_ratio == 0 or (query.vector is None and not has_words):
+        if (
+            hybrid is None
+            or hybrid.semantic_ratio == 0
+            or (query.vector is None and query.media is None and not has_words)
+        ):
             return self._keyword(universe)
         if hybrid.embedder not in index.vectors.embedders:
             raise ApiError("invalid_search_embedder", f"Cannot find embedder with name `{hybrid.embedder}`.")
