@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from miroir.meili import decode
 from miroir.meili.codes import ApiError
+from miroir.meili.sorting import is_reserved
 
 BUILT_IN = ("words", "typo", "proximity", "attribute", "attributeRank", "wordPosition", "sort", "exactness")
 
@@ -66,9 +67,8 @@ def _rule(value: Any, path: str, code: str) -> str:
 
 
 def _reserved(name: str) -> str | None:
-    if name in ("_geo", "_geoDistance"):
-        return name
-    for function in ("_geoPoint", "_geoRadius", "_geoBoundingBox"):
-        if name.startswith(f"{function}("):
-            return function
-    return None
+    """The geo word that a custom rule would hide, as the refusal names it."""
+    if not is_reserved(name):
+        return None
+    word = name.partition("(")[0]
+    return name if word in ("_geo", "_geoDistance") else word

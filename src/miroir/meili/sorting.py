@@ -14,7 +14,8 @@ from miroir.meili.codes import ApiError
 Direction = Literal["asc", "desc"]
 
 _GEO_HINT = " Use the _geoPoint(latitude, longitude) built-in rule to sort on _geo field coordinates."
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_RESERVED = frozenset({"_geo", "_geoDistance", "_geoPoint", "_geoRadius", "_geoBoundingBox"})
+_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity|[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def parse_sort(text: str, code: str = "invalid_search_sort") -> Sort:
             f"found `{text}`.",
         )
     way: Direction = "asc" if direction == "asc" else "desc"
-    if left.startswith("_geoPoint(") and left.endswith(")"):
+    if left.startswith("_geoPoint("):
         point = _point(left)
         if point is None:
             _reserved(left, code)
@@ -83,11 +84,14 @@ def parse_sort(text: str, code: str = "invalid_search_sort") -> Sort:
         if not -180.0 <= point[1] <= 180.0:
             raise ApiError(code, bad_longitude(point[1]))
         return Sort(way, point=point)
-    if left in ("_geo", "_geoDistance") or left.startswith(
-        ("_geoPoint(", "_geoRadius(", "_geoBoundingBox(", "_geo(", "_geoDistance(")
-    ):
+    if is_reserved(left):
         _reserved(left, code)
     return Sort(way, field=left)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether this is no field but a geo word of the server, with or without arguments."""
+    return name.partition("(")[0] in _RESERVED
 
 
 def _point(text: str) -> tuple[float, float] | None:
