@@ -27,7 +27,9 @@ def test_valid_text_passes_the_scanner(value: object, indent: int | None) -> Non
     assert json_text.loads(text) == value
 
 
-@given(st.binary(max_size=20) | st.text(alphabet='[]{}",:truefalsn0123.eE+-\\u ', max_size=20).map(str.encode))
+@given(
+    st.binary(max_size=20) | st.text(alphabet='[]{}",:truefalsn0123.eE+-\\u ', max_size=20).map(str.encode)
+)
 def test_the_scanner_accepts_what_the_fast_reader_accepts(text: bytes) -> None:
     try:
         orjson.loads(text)
