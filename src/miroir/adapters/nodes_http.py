@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
+from yarl import URL
 
 from miroir.core.topology import NodeId
 from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse
@@ -71,8 +72,6 @@ class HttpNodes:
             await self._session.close()
 
 
-def _as_is(url: str) -> object:
+def _as_is(url: str) -> URL:
     """The URL without a second round of quoting: paths arrive percent-encoded."""
-    from yarl import URL
-
     return URL(url, encoded=True)

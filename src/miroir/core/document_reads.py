@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miroir.core.covering import Share
+from miroir.core.distinct import distinct_keys
 from miroir.core.merging import SEQ_RULE, Key, sort_key
 from miroir.core.projection import at_path
 from miroir.core.reserved import SEQ_FIELD
@@ -82,15 +83,13 @@ def _shown_key(value: Mapping[str, Any], ascending: bool, parts: list[Any]) -> N
 
 def stored_sort_value(value: Any, ascending: bool) -> float | str | None:
     """The value a node sorts a document by: its least or greatest number, else string, else nothing."""
-    from miroir.core.distinct import distinct_keys
-
     keys = distinct_keys(value)
     choose = min if ascending else max
     numbers = [key[1] for key in keys if not key[0]]
     if numbers:
-        return choose(numbers)  # type: ignore[type-var]
+        return choose(numbers)
     strings = [key[1] for key in keys if key[0]]
-    return choose(strings) if strings else None  # type: ignore[type-var]
+    return choose(strings) if strings else None
 
 
 def merge_stats(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

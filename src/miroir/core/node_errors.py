@@ -10,7 +10,6 @@ from miroir.core.reserved import RESERVED_PREFIX
 from miroir.core.topology import IndexView
 from miroir.meili.codes import CODES, ApiError
 
-_RESERVED = r"_miroir_\w+"
 #: place of a filterable attribute rule; ours (two, three with ghosts) stand before the client's
 _RULE = re.compile(r"((?:matched|in|before) rule #)(\d+)")
 #: one quoted name, or one quoted list of names: `a, _miroir_seq`
@@ -18,8 +17,7 @@ _QUOTED = re.compile(r"`([^`\n]*)`")
 #: what is left of a quoted list that held nothing else, with its comma
 _EMPTY = re.compile(r", ``|``, ")
 #: lists that held nothing of the client's
-_NO_FILTERABLE = re.compile(rf"Available filterable attribute patterns are: (?:<[^>]*>)?`{_RESERVED}`\.")
-_NO_SORTABLE = re.compile(rf"Available sortable attributes are: `{_RESERVED}`\.")
+_NOTHING = re.compile(r"Available (filterable|sortable) attributes?(?: patterns)? are: ``\.")
 
 
 def clean_message(message: str, index: IndexView) -> str:
@@ -29,9 +27,8 @@ def clean_message(message: str, index: IndexView) -> str:
     text = _RULE.sub(lambda match: f"{match.group(1)}{max(1, int(match.group(2)) - ours)}", text)
     if "_miroir_" not in text:
         return text
-    text = _NO_FILTERABLE.sub("This index does not have configured filterable attributes.", text)
-    text = _NO_SORTABLE.sub("This index does not have configured sortable attributes.", text)
-    return _EMPTY.sub("", _QUOTED.sub(_without_reserved, text))
+    text = _EMPTY.sub("", _QUOTED.sub(_without_reserved, text))
+    return _NOTHING.sub(r"This index does not have configured \1 attributes.", text)
 
 
 def _without_reserved(match: re.Match[str]) -> str:

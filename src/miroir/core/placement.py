@@ -82,10 +82,10 @@ class _Table:
             for node in owners:
                 if node in self._held:
                     self._give(shard, node)
-        for shard, owners in enumerate(self._owners):
-            while len(owners) > self._copies:
+        for shard, holders in enumerate(self._owners):
+            while len(holders) > self._copies:
                 fullest = max(
-                    owners, key=lambda node: (len(self._held[node]), -rendezvous_score(shard, node))
+                    holders, key=lambda node: (len(self._held[node]), -rendezvous_score(shard, node))
                 )
                 self._take(shard, fullest)
 

@@ -97,7 +97,8 @@ class DocumentReads:
             ),
         )
         exact = {answer.share.shards: answer.value["estimatedTotalHits"] for answer in counts}
-        parts, fields = [], {}
+        parts: list[dict[str, Any]] = []
+        fields: dict[str, int] = {}
         for answer in answers:
             held = answer.value["numberOfDocuments"]
             mine = exact.get(answer.share.shards, held)

@@ -12,10 +12,11 @@ from miroir.core.federation_merge import Placed, QueryHits, federate, federation
 from miroir.core.hybrid_merge import is_semantic
 from miroir.core.node_errors import as_api_error
 from miroir.core.search_plan import federation_count_body, total_pages, window
+from miroir.core.topology import IndexView
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Federation, FederationOptions, MultiSearch, SearchQuery
 from miroir.services.ranked import Ranked
-from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter
+from miroir.services.scatter import Ask, Builder, NodeRefusal, Reading, Scatter
 from miroir.services.search import IndexSearch, finish, searchable_count
 
 
@@ -119,24 +120,16 @@ class FederatedSearch:
                     facets[uid] = ranked.facets
                 continue
             queries = [item.search for item in request.queries if item.index_uid == uid]
-            physical = reading.index.physical_uid
             wanted = request.federation.facets_by_index.get(uid)
             try:
-                answers = await self._scatter.ask(
-                    reading,
-                    lambda share, _, index=reading.index, queries=queries, wanted=wanted: Ask(
-                        "",
-                        federation_count_body(index, queries, share, wanted),
-                        absolute="/multi-search",
-                    ),
-                )
+                answers = await self._scatter.ask(reading, _counting(reading.index, queries, wanted))
             except NodeRefusal as refusal:
                 raise as_api_error(refusal.body, reading.index) from refusal
             totals[uid] = sum(answer.value["estimatedTotalHits"] for answer in answers)
             if wanted:
                 facets[uid] = FacetSum()
                 for answer in answers:
-                    part = (answer.value.get("facetsByIndex") or {}).get(physical) or {}
+                    part = (answer.value.get("facetsByIndex") or {}).get(reading.index.physical_uid) or {}
                     facets[uid].add(part.get("distribution") or {}, part.get("stats") or {})
         return totals, facets
 
@@ -153,6 +146,13 @@ class FederatedSearch:
                 hit.body["_federation"] = federation_mark(shown[place])
             done.update(zip(mine, finish(ranked, hits), strict=True))
         return [done[place] for place in range(len(shown))]
+
+
+def _counting(index: IndexView, queries: Sequence[SearchQuery], facets: Sequence[str] | None) -> Builder:
+    """Asks each node how many documents several queries of one index match together."""
+    return lambda share, _: Ask(
+        "", federation_count_body(index, queries, share, facets), absolute="/multi-search"
+    )
 
 
 def _alone(request: MultiSearch) -> frozenset[str]:
@@ -180,7 +180,7 @@ def _facets(
     if not any(federation.facets_by_index.values()):
         return {}
     indexes = {reading.index.uid: reading.index for reading in readings}
-    by_index = {
+    by_index: dict[str, dict[str, Any]] = {
         uid: {
             "distribution": facets[uid].distribution(indexes[uid], totals[uid]),
             "stats": facets[uid].stats(),

@@ -19,7 +19,7 @@ from miroir.core.search_plan import (
     only,
     winners,
 )
-from miroir.services.scatter import Answer, Ask, Reading, Scatter
+from miroir.services.scatter import Answer, Ask, Builder, Reading, Scatter
 
 #: a hit and the values of the distinct attribute it holds
 Visit = tuple[Hit, list[ValueKey]]
@@ -96,10 +96,7 @@ class Ranker:
             and any(len(hits) >= asked and hits[-1].key[:-1] <= last for hits in lists)
         ):
             asked = min(max(4 * asked, 100), plan.max_total_hits)
-            limit = asked
-            answers = await self._scatter.ask(
-                reading, lambda share, _, limit=limit: Ask("/search", deeper(plan, share, limit))
-            )
+            answers = await self._scatter.ask(reading, _deeper(plan, asked))
             lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
         if not last:
             return list(zip(ranked.hits, ranked.values, strict=True))
@@ -209,3 +206,7 @@ def add_facets(total: FacetSum, answer: Answer, sign: int = 1) -> None:
     """Add one answer's facets, or take them off."""
     distribution = answer.value.get("facetDistribution") or {}
     total.add(distribution, answer.value.get("facetStats") or {}, sign)
+
+
+def _deeper(plan: SearchPlan, limit: int) -> Builder:
+    return lambda share, _: Ask("/search", deeper(plan, share, limit))

@@ -30,12 +30,16 @@ def loads(owners: Owners, names: list[str]) -> list[int]:
     return [sum(1 for _, node in replicas(owners) if node == name) for name in names]
 
 
-names_of_nodes = st.lists(st.text("abcdefghij0123456789-", min_size=1, max_size=12), min_size=1, max_size=12, unique=True)
+names_of_nodes = st.lists(
+    st.text("abcdefghij0123456789-", min_size=1, max_size=12), min_size=1, max_size=12, unique=True
+)
 
 
 @settings(max_examples=150, deadline=None)
 @given(names_of_nodes, st.sampled_from([1, 3, 16, 64, 100]), st.integers(1, 3))
-def test_every_shard_has_distinct_nodes_and_loads_are_even(names: list[str], shards: int, copies: int) -> None:
+def test_every_shard_has_distinct_nodes_and_loads_are_even(
+    names: list[str], shards: int, copies: int
+) -> None:
     owners = table(names, shards, copies)
     wanted = min(copies, len(names))
     assert all(len(nodes) == len(set(nodes)) == wanted for nodes in owners)
@@ -45,7 +49,9 @@ def test_every_shard_has_distinct_nodes_and_loads_are_even(names: list[str], sha
 
 @settings(max_examples=150, deadline=None)
 @given(names_of_nodes, st.integers(1, 3), st.lists(st.tuples(st.booleans(), st.integers(0, 99)), max_size=5))
-def test_proposing_twice_changes_nothing(names: list[str], copies: int, changes: list[tuple[bool, int]]) -> None:
+def test_proposing_twice_changes_nothing(
+    names: list[str], copies: int, changes: list[tuple[bool, int]]
+) -> None:
     present = list(names)
     owners = table(present, 64, copies)
     for number, (joins, pick) in enumerate(changes):
@@ -85,7 +91,11 @@ def test_a_leaving_node_gives_up_its_shards_and_nothing_else_moves() -> None:
 
 
 def test_groups_are_placed_apart() -> None:
-    nodes = [Node(NodeId("a"), "", GroupId(0)), Node(NodeId("b"), "", GroupId(1)), Node(NodeId("c"), "", GroupId(1))]
+    nodes = [
+        Node(NodeId("a"), "", GroupId(0)),
+        Node(NodeId("b"), "", GroupId(1)),
+        Node(NodeId("c"), "", GroupId(1)),
+    ]
     owners = propose(nodes, [GroupId(0), GroupId(1), GroupId(2)], 8, 2)
     assert all(each == ("a",) for each in owners[GroupId(0)])
     assert all(set(each) == {"b", "c"} for each in owners[GroupId(1)])

@@ -1,0 +1,79 @@
+"""Every shard is answered exactly once, and by nobody who was not asked to."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from miroir.core.covering import cover
+from miroir.core.reserved import encode_shard
+from miroir.core.topology import NodeId, ReplicaState
+from tests.unit.core.views import IN_SYNC, index_view, snapshot
+
+NODES = ["n1", "n2", "n3", "n4", "n5"]
+placements = st.lists(
+    st.dictionaries(st.sampled_from(NODES), st.sampled_from(list(ReplicaState)), min_size=1),
+    min_size=1,
+    max_size=16,
+)
+
+
+def answered(shards: tuple[int, ...], shard_filter: str | None, held: set[int]) -> set[int]:
+    """Which of the shards a node holds pass its filter."""
+    if shard_filter is None:
+        return held
+    named = {shard for shard in held if f'"{encode_shard(shard)}"' in shard_filter}
+    return held - named if "NOT IN" in shard_filter else named
+
+
+@given(
+    placements,
+    st.integers(0, 50),
+    st.sets(st.sampled_from(NODES)),
+    st.sets(st.sampled_from(NODES), max_size=2),
+)
+def test_readable_shards_are_answered_exactly_once(
+    placement: list[dict[str, ReplicaState]], rotation: int, second_group: set[str], failed: set[str]
+) -> None:
+    index = index_view(placement)
+    picture = snapshot(index, dict.fromkeys(second_group, 1))
+    covering = cover(picture, index, rotation=rotation, failed={NodeId(name) for name in failed})
+    assigned = [shard for share in covering.shares for shard in share.shards]
+    assert sorted([*assigned, *covering.missing]) == list(range(len(placement)))
+    for share in covering.shares:
+        assert share.node not in failed
+        assert all(placement[shard][share.node] is IN_SYNC for shard in share.shards)
+        held = {shard for shard, nodes in enumerate(placement) if share.node in nodes}
+        assert answered(share.shards, share.shard_filter, held) == set(share.shards)
+    for shard in covering.missing:
+        assert not [n for n, state in placement[shard].items() if state is IN_SYNC and n not in failed]
+
+
+@given(placements, st.integers(0, 50))
+def test_only_the_shards_asked_for(placement: list[dict[str, ReplicaState]], rotation: int) -> None:
+    index = index_view(placement)
+    covering = cover(snapshot(index), index, rotation=rotation, shards=[0])
+    assert [shard for share in covering.shares for shard in share.shards] + list(covering.missing) == [0]
+
+
+def test_one_replica_group_is_preferred_and_turns_with_the_rotation() -> None:
+    index = index_view([{"a": IN_SYNC, "b": IN_SYNC}] * 4)
+    picture = snapshot(index, {"b": 1})
+    asked = [tuple(share.node for share in cover(picture, index, rotation=turn).shares) for turn in range(4)]
+    assert asked == [("a",), ("b",), ("a",), ("b",)]
+
+
+def test_the_shorter_filter_is_sent() -> None:
+    stale = ReplicaState.RETIRING
+    index = index_view([{"a": IN_SYNC}, {"a": IN_SYNC}, {"a": stale, "b": IN_SYNC}])
+    shares = cover(snapshot(index), index).shares
+    assert [share.shard_filter for share in shares] == [
+        f'_miroir_shard NOT IN ["{encode_shard(2)}"]',
+        None,
+    ]
+
+
+def test_load_is_spread_over_the_nodes_that_are_asked_anyway() -> None:
+    index = index_view([{"a": IN_SYNC}, {"b": IN_SYNC}, *[{"a": IN_SYNC, "b": IN_SYNC}] * 6])
+    shares = cover(snapshot(index), index).shares
+    assert [len(share.shards) for share in shares] == [4, 4]

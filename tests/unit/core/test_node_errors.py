@@ -1,0 +1,47 @@
+"""Nothing of ours in an error that reaches a client."""
+
+from __future__ import annotations
+
+import pytest
+
+from miroir.core.node_errors import as_api_error, clean_message
+from tests.unit.core.views import index_view
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Index `miroir-000001`: no", "Index `books`: no"),
+        (
+            "Available filterable attribute patterns are: `_miroir_shard`, `_miroir_seq`, `a`, `b`.",
+            "Available filterable attribute patterns are: `a`, `b`.",
+        ),
+        (
+            "Available filterable attribute patterns are: `a`, `_miroir_shard`, `b`.",
+            "Available filterable attribute patterns are: `a`, `b`.",
+        ),
+        (
+            "Available sortable attributes are: `_miroir_seq, price, title`.",
+            "Available sortable attributes are: `price, title`.",
+        ),
+        (
+            "Available sortable attributes are: `_miroir_seq`.",
+            "This index does not have configured sortable attributes.",
+        ),
+        (
+            "Available filterable attribute patterns are: `_miroir_shard`, `_miroir_seq`.",
+            "This index does not have configured filterable attributes.",
+        ),
+        (
+            "  - Note: field `a` matched rule #3 in `filterableAttributes`",
+            "  - Note: field `a` matched rule #1 in `filterableAttributes`",
+        ),
+    ],
+)
+def test_messages(said: str, shown: str) -> None:
+    assert clean_message(said, index_view()) == shown
+
+
+def test_an_unknown_code_is_internal() -> None:
+    assert as_api_error({"code": "of_the_future", "message": "?"}, index_view()).code == "internal"
+    assert as_api_error({"code": "invalid_search_sort", "message": "?"}, index_view()).status == 400
