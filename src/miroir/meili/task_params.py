@@ -79,7 +79,7 @@ _SELECT = fields(_UIDS, _BATCHES, *_REST)
 
 
 def _filter(found: Mapping[str, Any]) -> TaskFilter:
-    members = {
+    members: dict[str, Any] = {
         snake(name): frozenset(value) if isinstance(value, tuple) else value
         for name, value in found.items()
         if name not in ("limit", "from", "reverse")

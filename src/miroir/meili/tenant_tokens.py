@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from miroir.meili import json_text
 from miroir.meili.codes import ApiError
 from miroir.meili.dates import NS
 from miroir.meili.decode import compact_json, kind_of, uuid_problem
@@ -135,9 +136,17 @@ def _json_part(encoded: str) -> _Object:
             name, at = decoder.raw_decode(text, at)
             value, at = decoder.raw_decode(text, _skip(text, at, ":"))
             members[name] = (value, at)
-    except ValueError:
-        _refuse("JSON error: expected value at line 1 column 1")
+    except (ValueError, RecursionError):
+        _refuse(f"JSON error: {_syntax_problem(text)}")
     return _Object(text, members)
+
+
+def _syntax_problem(text: str) -> str:
+    try:
+        json_text.parse(text.encode())
+    except json_text.JsonSyntaxError as error:
+        return str(error)
+    return "expected value at line 1 column 1"
 
 
 def _skip(text: str, at: int, separator: str) -> int:

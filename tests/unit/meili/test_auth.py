@@ -237,6 +237,23 @@ def test_refused_tokens(header: str, message: str) -> None:
     assert refusal("search", key("search"), index="movies", header=header) == ("invalid_api_key", message)
 
 
+@given(
+    st.text(alphabet="ab.{}[]-_=é", max_size=30) | st.binary(max_size=30).map(lambda raw: f"a.{raw.hex()}.b")
+)
+def test_no_text_breaks_the_reader_of_tokens(text: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        ask("search", key("search"), header=f"Bearer {text}")
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize("payload", ["{", '{"apiKeyUid" 1}', "[" * 20_000, "3"])
+def test_payloads_that_are_no_claims(payload: str) -> None:
+    encoded = base64.urlsafe_b64encode(payload.encode()).rstrip(b"=").decode()
+    code, message = refusal("search", key("search"), header=f"Bearer {part({'alg': 'HS256'})}.{encoded}.x")
+    assert code == "invalid_api_key"
+    assert message.startswith("Could not decode tenant token, JSON error: ")
+
+
 def test_a_parent_key_bounds_its_tokens() -> None:
     assert refusal("search", key("search", indexes=("doggo",)), index="movies", header=token(STAR)) == (
         "invalid_api_key",
