@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
-from pyroaring import BitMap
-
 from miroir.engine.catalog import LiveIndex
-from miroir.engine.facet_search import check_facet_search, facet_hits
+from miroir.engine.facet_search import facet_search
 from miroir.engine.federated_search import federated_search
 from miroir.engine.filtering import filter_documents
-from miroir.engine.formatting.hits import HitMaker
-from miroir.engine.ranking.score import VectorDetail, global_score
 from miroir.engine.routing import Answer, Handler
-from miroir.engine.search import everything, find, search
+from miroir.engine.search import everything, search
 from miroir.engine.search_times import Stopwatch, late_after, new_request_uid
+from miroir.engine.similar import similar
 from miroir.engine.state import State
 from miroir.meili import filters
 from miroir.meili.auth import combine_filters, rule_filter
@@ -69,12 +65,6 @@ def _check(state: State, query: SearchQuery) -> None:
             "feature_not_enabled",
             "passing `useNetwork` in a search query requires enabling the `network` experimental feature. "
             "See https://github.com/orgs/meilisearch/discussions/805",
-        )
-    if query.media is not None and not state.features.get("multimodal", False):
-        raise ApiError(
-            "feature_not_enabled",
-            "passing `media` in a search query requires enabling the `multimodal` experimental feature. "
-            "See https://github.com/orgs/meilisearch/discussions/846",
         )
     filters.check_features(filters.parse(query.filter), is_enabled(state))
     parse_sorts(query.sort)
@@ -156,28 +146,10 @@ def _facet_search(state: State, call: Call) -> Answer:
     args: FacetSearchQuery = call.args
     watch = Stopwatch()
     live = state.index(call.index_uid)
-    index = live.index
     query = restricted(args.search, call.access, live.uid)
-    node = filters.parse(query.filter)
-    filters.check_features(node, is_enabled(state))
-    check_facet_search(index.facets.rules, index.settings, args.facet_name)
-    candidates = filter_documents(index, node, everything(index))
-    if (query.q is not None and query.q.strip()) or query.hybrid is not None:
-        require_hybrid(query)
-        found = find(
-            index,
-            replace(query, facets=None, sort=None),
-            0,
-            is_enabled=is_enabled(state),
-            is_late=late_after(index.settings),
-        )
-        candidates = candidates & found.candidates
-    hits = facet_hits(index.facets, index.settings, args.facet_name, args.facet_query, candidates)
-    return 200, {
-        "facetHits": hits,
-        "facetQuery": args.facet_query,
-        "processingTimeMs": watch.elapsed_ms(),
-    }
+    require_hybrid(query)
+    answer = facet_search(live.index, replace(args, search=query), is_enabled=is_enabled(state))
+    return 200, {**answer, "processingTimeMs": watch.elapsed_ms()}
 
 
 def _similar(state: State, call: Call) -> Answer:
@@ -186,48 +158,17 @@ def _similar(state: State, call: Call) -> Answer:
     live = state.index(call.index_uid)
     index = live.index
     rule = rule_filter(call.access, live.uid)
-    node = filters.parse(combine_filters(rule, args.filter), "invalid_similar_filter")
-    filters.check_features(node, is_enabled(state))
-    embedder = index.vectors.embedders.get(args.embedder)
-    if embedder is None:
-        raise ApiError("invalid_similar_embedder", f"Cannot find embedder with name `{args.embedder}`.")
     source = index.docids.get(args.id)
     if source is not None and rule is not None:
         ruled = filters.parse(rule, "invalid_similar_filter")
         if source not in filter_documents(index, ruled, everything(index), "invalid_similar_filter"):
-            source = None
-    if source is None:
-        raise ApiError("not_found_similar_id", f"Document `{args.id}` not found.")
-    candidates = filter_documents(index, node, everything(index), "invalid_similar_filter")
-    candidates = candidates - BitMap([source])
-    best: dict[int, float] = {}
-    for vector in embedder.vectors_of(source):
-        for docid, similarity in embedder.nearest(vector, candidates):
-            best[docid] = max(similarity, best.get(docid, -1.0))
-    ranked = sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
-    threshold = args.ranking_score_threshold
-    if threshold is not None:
-        below = [
-            docid for docid, similarity in ranked if global_score((VectorDetail(similarity),)) < threshold
-        ]
-        candidates = candidates - BitMap(below)
-        ranked = ranked[: len(ranked) - len(below)]
-    shown = SearchQuery(
-        attributes_to_retrieve=args.attributes_to_retrieve,
-        retrieve_vectors=args.retrieve_vectors,
-        show_ranking_score=args.show_ranking_score,
-        show_ranking_score_details=args.show_ranking_score_details,
-    )
-    maker = HitMaker(index, shown)
-    page = islice(ranked, args.offset, args.offset + args.limit)
-    body: dict[str, Any] = {
-        "hits": [maker.make(docid, (VectorDetail(similarity),)) for docid, similarity in page],
-        "id": args.id,
-        "processingTimeMs": watch.elapsed_ms(),
-        "limit": args.limit,
-        "offset": args.offset,
-        "estimatedTotalHits": len(candidates),
-    }
+            raise ApiError("not_found_similar_id", f"Document `{args.id}` not found.")
+    asked = replace(args, filter=combine_filters(rule, args.filter))
+    body: dict[str, Any] = {}
+    for name, value in similar(index, asked, is_enabled=is_enabled(state)).items():
+        if name == "limit":
+            body["processingTimeMs"] = watch.elapsed_ms()
+        body[name] = value
     if args.show_performance_details:
         body["performanceDetails"] = {"search": f"{watch.elapsed_ms()}.00ms"}
     return 200, body

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from miroir.engine.catalog import LiveIndex
@@ -60,7 +61,7 @@ async def federated_search(
         parts = []
         for position, item in items:
             try:
-                found, rules = _run(state, live, item, position, offset + limit)
+                found, rules = _run(state, live, item, position, federation, offset + limit)
                 previous = rules if previous is None else check_compatible(previous, rules)
             except ApiError as error:
                 raise inside(position, named(error, uid)) from None
@@ -69,13 +70,14 @@ async def federated_search(
                 vectors[str(position)] = list(found.query_vector)
             await asyncio.sleep(0)
         wanted = min(offset + limit, max_total_hits(live.index.settings))
-        results[uid] = merge_queries(uid, live.index, parts, wanted, _distinct_of(federation, items))
+        results[uid] = merge_queries(uid, live.index, parts, wanted, federation.distinct)
     merged = merge_indexes(results, offset, limit, federation.distinct)
     body: dict[str, Any] = {"hits": [hit.hit for hit in merged.page]}
     if vectors:
         body["queryVectors"] = vectors
     body["processingTimeMs"] = watch.elapsed_ms()
     body |= _totals(federation, merged.total)
+    _check_orders(federation, facets, groups)
     body |= _facets(federation, facets, indexes, results, merged)
     body["requestUid"] = new_request_uid(state)
     if include_metadata:
@@ -132,13 +134,20 @@ def _checked_facets(state: State, federation: Federation, groups: Mapping[str, _
 
 
 def _run(
-    state: State, live: LiveIndex, item: MultiSearchItem, position: int, length: int
+    state: State, live: LiveIndex, item: MultiSearchItem, position: int, federation: Federation, length: int
 ) -> tuple[Found, CanonicalRules]:
     settings = live.index.settings
+    length = min(length, max_total_hits(settings))
+    is_paged = federation.page is not None or federation.hits_per_page is not None
     found = find(
         live.index,
-        item.search,
-        min(length, max_total_hits(settings)),
+        replace(
+            item.search,
+            page=1 if is_paged else None,
+            hits_per_page=length if is_paged else None,
+            distinct=federation.distinct or item.search.distinct,
+        ),
+        length,
         is_enabled=lambda feature: state.features.get(feature, False),
         is_late=late_after(settings),
     )
@@ -155,9 +164,10 @@ def _run(
 
 def _kind(query: SearchQuery) -> SearchKind:
     has_words = query.q is not None and bool(query.q.strip())
-    if query.hybrid is not None and query.hybrid.semantic_ratio > 0 and query.vector is not None:
-        if query.hybrid.semantic_ratio == 1 or not has_words:
-            return "vector"
+    hybrid = query.hybrid
+    if hybrid is not None and query.vector is not None and hybrid.semantic_ratio > 0:
+        is_pure = hybrid.semantic_ratio == 1 or not has_words
+        return "vector" if is_pure else "keyword"
     return "keyword" if has_words else "placeholder"
 
 
@@ -171,10 +181,6 @@ def _part(live: LiveIndex, item: MultiSearchItem, position: int, found: Found) -
         candidates=found.candidates,
         maker=HitMaker(live.index, item.search, found.words, found.sort),
     )
-
-
-def _distinct_of(federation: Federation, items: list[tuple[int, MultiSearchItem]]) -> str | None:
-    return federation.distinct
 
 
 def _window(federation: Federation) -> tuple[int, int]:
@@ -197,6 +203,30 @@ def _totals(federation: Federation, total: int) -> dict[str, int]:
     }
 
 
+def _orders(
+    asked: _Facets, indexes: Mapping[str, LiveIndex]
+) -> dict[str, tuple[Mapping[str, Any], Iterable[str]]]:
+    """What decides the order of values: settings and facet paths by index."""
+    return {
+        uid: (live.index.settings, selected_fields(live.index.facets, asked[uid]))
+        for uid, live in indexes.items()
+        if uid in asked
+    }
+
+
+def _check_orders(federation: Federation, asked: _Facets, groups: Mapping[str, _Group]) -> None:
+    """Refuse to merge facets that two indexes order differently; the later index is to blame."""
+    if federation.merge_facets is None:
+        return
+    so_far: dict[str, LiveIndex] = {}
+    for uid, (live, items) in groups.items():
+        so_far[uid] = live
+        try:
+            check_facet_orders(_orders(asked, so_far))
+        except ApiError as error:
+            raise inside(items[0][0], error) from None
+
+
 def _facets(
     federation: Federation,
     asked: _Facets,
@@ -216,6 +246,8 @@ def _facets(
             index.facets, index.settings, patterns, results[uid].candidates
         )
         parts[uid] = (without_hits(distribution, merged.rejected.get(uid, ())), stats)
+    if not parts:
+        return {}
     if federation.merge_facets is None:
         return {
             "facetsByIndex": {
@@ -223,12 +255,7 @@ def _facets(
                 for uid, (distribution, stats) in parts.items()
             }
         }
-    orders = check_facet_orders(
-        {
-            uid: (indexes[uid].index.settings, selected_fields(indexes[uid].index.facets, asked[uid]))
-            for uid in parts
-        }
-    )
+    orders = check_facet_orders(_orders(asked, {uid: indexes[uid] for uid in parts}))
     distribution, stats = merge_facets(
         list(parts.values()), orders, federation.merge_facets.max_values_per_facet
     )

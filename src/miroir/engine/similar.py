@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from pyroaring import BitMap
 
 from miroir.engine.filtering import filter_documents
@@ -58,8 +57,12 @@ def similar(index: Index, query: SimilarQuery, *, is_enabled: Callable[[str], bo
 
 
 def _neighbours(embedder: Embedder, docid: int, universe: BitMap) -> list[tuple[int, float]]:
-    vectors = embedder.vectors_of(docid)
-    return embedder.nearest(np.asarray(vectors[0], dtype=np.float32).tolist(), universe) if vectors else []
+    """Documents by their similarity to the nearest of the document's vectors, best first."""
+    best: dict[int, float] = {}
+    for vector in embedder.vectors_of(docid):
+        for neighbour, similarity in embedder.nearest(vector, universe):
+            best[neighbour] = max(similarity, best.get(neighbour, -1.0))
+    return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _page(
