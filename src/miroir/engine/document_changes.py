@@ -7,7 +7,7 @@ counts are distinct ids per payload.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +127,7 @@ def _choose_key(
 
 
 def _changes(index: Index, edits: Mapping[str, list[_Edit]]) -> Iterator[Change]:
+    embedders = index.vectors.embedders.keys()
     free = _free_docids(index.documents)
     for text, todo in edits.items():
         docid = index.docids.get(text)
@@ -134,6 +135,8 @@ def _changes(index: Index, edits: Mapping[str, list[_Edit]]) -> Iterator[Change]
         if docid is None:
             docid = next(free)
         new = _applied(old, todo)
+        if embedders and old is not None and new is not None and None not in todo:
+            new = _with_kept_vectors(old, new, embedders)
         if new is not old and not (new is None and old is None):
             yield Change(docid, text, old, new)
 
@@ -152,6 +155,15 @@ def _applied(old: Document | None, edits: Iterable[_Edit]) -> Document | None:
         else:
             document = sent
     return document
+
+
+def _with_kept_vectors(old: Document, new: Document, embedders: Collection[str]) -> Document:
+    """A document that does not mention an embedder keeps the vectors that were sent for it before."""
+    before, after = old.get("_vectors"), new.get("_vectors")
+    if not isinstance(before, dict) or not (after is None or isinstance(after, dict)):
+        return new
+    kept = {name: before[name] for name in before if name in embedders and name not in (after or {})}
+    return {**new, "_vectors": {**(after or {}), **kept}} if kept else new
 
 
 def _free_docids(documents: Mapping[int, Any]) -> Iterator[int]:

@@ -208,8 +208,8 @@ def _check_swaps(catalog: Mapping[str, LiveIndex], pairs: Sequence[SwapPair]) ->
 
 async def _settings(runner: Runner, live: LiveIndex, tasks: list[Task]) -> Outcome:
     jobs = [job for task in tasks if isinstance(job := job_of(runner, task), UpdateSettings)]
-    changed = await change_settings(runner, live, jobs)
-    return Outcome(tasks=[succeeded(task) for task in tasks], indexes={live.uid: changed})
+    changed, writes = await change_settings(runner, live, jobs)
+    return Outcome(tasks=[succeeded(task) for task in tasks], indexes={live.uid: changed}, writes=writes)
 
 
 def _cleared(runner: Runner, live: LiveIndex) -> LiveIndex:

@@ -13,7 +13,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="job"):
     """Root of all jobs."""
 
 
-class AddDocuments(Job, tag="add"):
+class AddDocuments(Job, frozen=True, kw_only=True, tag="add"):
     """Replace or merge documents. `may_create`: the asker may create the index."""
 
     merge: bool
@@ -23,25 +23,25 @@ class AddDocuments(Job, tag="add"):
     may_create: bool = True
 
 
-class DeleteDocuments(Job, tag="delete"):
+class DeleteDocuments(Job, frozen=True, kw_only=True, tag="delete"):
     ids: list[str]
 
 
-class DeleteByFilter(Job, tag="delete_by_filter"):
+class DeleteByFilter(Job, frozen=True, kw_only=True, tag="delete_by_filter"):
     filter: Any
 
 
-class ClearDocuments(Job, tag="clear"):
+class ClearDocuments(Job, frozen=True, kw_only=True, tag="clear"):
     pass
 
 
-class EditDocuments(Job, tag="edit"):
+class EditDocuments(Job, frozen=True, kw_only=True, tag="edit"):
     function: str
     filter: Any = None
     context: dict[str, Any] | None = None
 
 
-class UpdateSettings(Job, tag="settings"):
+class UpdateSettings(Job, frozen=True, kw_only=True, tag="settings"):
     """`patch` as in commands.SettingsWrite."""
 
     patch: dict[str, Any]
@@ -50,16 +50,16 @@ class UpdateSettings(Job, tag="settings"):
     may_create: bool = True
 
 
-class CreateIndex(Job, tag="create_index"):
+class CreateIndex(Job, frozen=True, kw_only=True, tag="create_index"):
     primary_key: str | None = None
 
 
-class UpdateIndex(Job, tag="update_index"):
+class UpdateIndex(Job, frozen=True, kw_only=True, tag="update_index"):
     primary_key: str | None = None
     new_uid: str | None = None
 
 
-class DeleteIndex(Job, tag="delete_index"):
+class DeleteIndex(Job, frozen=True, kw_only=True, tag="delete_index"):
     pass
 
 
@@ -69,17 +69,17 @@ class SwapPair(msgspec.Struct, frozen=True):
     rename: bool
 
 
-class SwapIndexes(Job, tag="swap"):
+class SwapIndexes(Job, frozen=True, kw_only=True, tag="swap"):
     pairs: list[SwapPair]
 
 
-class SelectTasks(Job, tag="select"):
+class SelectTasks(Job, frozen=True, kw_only=True, tag="select"):
     """The matched tasks of a cancelation or deletion, frozen when it was asked for."""
 
     matched: list[int]
 
 
-class Simple(Job, tag="simple"):
+class Simple(Job, frozen=True, kw_only=True, tag="simple"):
     """A task whose kind says all: compaction, dump, snapshot."""
 
 

@@ -104,7 +104,7 @@ async def _work(engine: Engine) -> None:
 
 
 async def _tell_when_ready(server: uvicorn.Server, on_ready: Callable[[], None]) -> None:
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
         await asyncio.sleep(0.01)
     on_ready()
 

@@ -205,9 +205,8 @@ class Scheduler:
         self.queue.batches[batch_uid] = batch
         if outcome.indexes:
             catalog = self.catalog | {uid: live for uid, live in outcome.indexes.items() if live is not None}
-            for uid, live in outcome.indexes.items():
-                if live is None:
-                    del catalog[uid]
+            for gone in [name for name, live in outcome.indexes.items() if live is None]:
+                catalog.pop(gone, None)
             self.catalog = catalog
         if self.finished is not None:
             self.finished(done)
