@@ -25,6 +25,8 @@ class MeteredNodes:
     def __init__(self, inner: NodeTransport, metrics: Metrics) -> None:
         self._inner = inner
         self._metrics = metrics
+        #: node -> (loop time of its last answer or None, what its last call failed with or None)
+        self.sightings: dict[NodeId, tuple[float | None, str | None]] = {}
 
     def set_address(self, node: NodeId, address: str) -> None:
         self._inner.set_address(node, address)
@@ -41,8 +43,10 @@ class MeteredNodes:
         except NodeError as error:
             kind = "refused" if error.refused else "unreachable"
             self._metrics.node_errors_total.labels(request.node, kind).inc()
+            self.sightings[request.node] = (self.sightings.get(request.node, (None, None))[0], error.reason)
             raise
         took = loop.time() - begun
+        self.sightings[request.node] = (loop.time(), None)
         self._metrics.node_request_duration_seconds.labels(request.node, operation(request)).observe(took)
         if response.status >= 500:
             self._metrics.node_errors_total.labels(request.node, "server_error").inc()

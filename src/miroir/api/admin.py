@@ -7,38 +7,20 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
 
 from miroir.core.coverage import Coverage, coverage, ready, shard_table
-from miroir.core.topology import Node, NodeId, NodeLifecycle, ReplicaState, Snapshot
+from miroir.core.topology import Node, NodeLifecycle, ReplicaState, Snapshot
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
+from miroir.services.observation import NodeSight, Observe, Observed
 from miroir.telemetry.metrics import CONTENT_TYPE, Metrics
 
 PREFIX = "/_miroir/"
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSight:
-    """What probing knows of a node. `last_seen_ms`: since its last answer; None when it never gave one."""
-
-    last_seen_ms: int | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The cluster at one moment, as the admin routes and the metrics show it."""
-
-    snapshot: Snapshot
-    sights: Mapping[NodeId, NodeSight] = field(default_factory=dict)
-    lag_ops: Mapping[NodeId, int] = field(default_factory=dict)  #: accepted ops a node has not applied
-    tasks: Mapping[str, int] = field(default_factory=dict)  #: status -> count
-    log_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +37,7 @@ class Admin:
     def __init__(
         self,
         snapshot: Callable[[], Snapshot],
-        observe: Callable[[], Observed],
+        observe: Observe,
         metrics: Metrics,
         *,
         shape: Shape,
@@ -182,13 +164,15 @@ def record(metrics: Metrics, observed: Observed) -> None:
     metrics.shard_coverage.set(seen.ratio)
     metrics.degraded_shards.set(seen.degraded_shards)
     metrics.oplog_bytes.set(observed.log_bytes)
-    for status, count in observed.tasks.items():
-        metrics.tasks.labels(status).set(count)
+    metrics.oplog_oldest_seconds.set(observed.log_oldest_s)
+    for status in ("enqueued", "processing", "succeeded", "failed", "canceled"):
+        metrics.tasks.labels(status).set(observed.tasks.get(status, 0))
     for node in snapshot.nodes.values():
         if node.lifecycle is NodeLifecycle.REMOVED:
             continue
         metrics.node_healthy.labels(node.id).set(node.id in snapshot.live)
         metrics.lane_lag_ops.labels(node.id).set(observed.lag_ops.get(node.id, 0))
+        metrics.lane_lag_seconds.labels(node.id).set(observed.lag_seconds.get(node.id, 0.0))
         metrics.shard_distribution.labels(node.id).set(sum(seen.replicas.get(node.id, {}).values()))
     for state in ReplicaState:
         metrics.replica_state.labels(state.value).set(

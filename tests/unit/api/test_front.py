@@ -5,11 +5,12 @@ import json
 
 import pytest
 
-from miroir.api.admin import Admin, NodeSight, Observed, Shape
+from miroir.api.admin import Admin, Shape
 from miroir.api.front import Front
 from miroir.core.topology import IndexView, Node, NodeId, PhysicalUid, ReplicaState, Snapshot
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
+from miroir.services.observation import NodeSight, Observed
 from miroir.telemetry.metrics import Metrics
 
 A, B = NodeId("a"), NodeId("b")

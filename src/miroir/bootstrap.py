@@ -1,0 +1,187 @@
+"""Builds the orchestrator from its configuration, starts it, and stops it in the opposite order.
+
+The only module that names adapters. `running` is the story: open the store, take up the node list, start the
+background loops as one group, serve; leaving it cancels the loops, then closes transport and store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from miroir import __version__
+from miroir.adapters.nodes_http import HttpNodes
+from miroir.adapters.nodes_metered import MeteredNodes
+from miroir.adapters.store_sqlite import SqliteStore
+from miroir.api.admin import Admin, Shape
+from miroir.api.backend import OrchestratorBackend
+from miroir.api.backend_reads import read_handlers
+from miroir.api.front import Front, note_failure
+from miroir.api.server import serve_http
+from miroir.config import Config, Secret
+from miroir.core.records import NodeRecord
+from miroir.core.write_limits import WriteLimits
+from miroir.meili.asgi import App, asgi_app
+from miroir.meili.edge import Edge
+from miroir.meili.tasks import Task
+from miroir.ports.nodes import NodeTransport
+from miroir.ports.store import Store
+from miroir.services.observation import observe
+from miroir.services.reads import ReadLimits, Reads
+from miroir.services.writes import WritePath
+from miroir.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Orchestrator:
+    """The object graph of one orchestrator; `app` is what the HTTP server serves."""
+
+    config: Config
+    writes: WritePath
+    reads: Reads
+    front: Front
+    metrics: Metrics
+    app: App
+
+
+async def serve(config: Config) -> None:
+    """Run the orchestrator until SIGINT or SIGTERM. Raises StoreError when the store cannot be used."""
+    store = SqliteStore(config.task_store.path)
+    nodes = HttpNodes(
+        _reveal(config.node_master_key), connections_per_node=config.connection_pool_per_node.max_total
+    )
+    try:
+        async with running(config, store, nodes) as orchestrator:
+            server = config.server
+            log.info("orchestrator_started", version=__version__, host=server.host, port=server.port)
+            await serve_http(
+                orchestrator.app, host=server.host, port=server.port, grace_s=server.shutdown_grace_ms / 1000
+            )
+            log.info("orchestrator_stopping")
+    finally:
+        await nodes.close()
+        store.close()
+    log.info("orchestrator_stopped")
+
+
+@asynccontextmanager
+async def running(
+    config: Config,
+    store: Store,
+    nodes: NodeTransport,
+    *,
+    now_ns: Callable[[], int] = time.time_ns,
+    rng: random.Random | None = None,
+) -> AsyncIterator[Orchestrator]:
+    """The orchestrator with its background loops, over any store and transport; the caller closes those."""
+    orchestrator = build(config, store, nodes, now_ns=now_ns, rng=rng or random.Random())
+    await orchestrator.writes.open(node_records(config))
+    async with asyncio.TaskGroup() as loops:
+        background = loops.create_task(orchestrator.writes.run(), name="writes")
+        try:
+            yield orchestrator
+        finally:
+            background.cancel()
+
+
+def build(
+    config: Config, store: Store, nodes: NodeTransport, *, now_ns: Callable[[], int], rng: random.Random
+) -> Orchestrator:
+    """Put the parts together; nothing runs yet."""
+    metrics = Metrics()
+    metrics.build_info.labels(__version__).set(1)
+    transport = MeteredNodes(nodes, metrics)
+    writes = WritePath(store, transport, limits=write_limits(config), now_ns=now_ns, rng=rng)
+    reads = Reads(
+        writes.cluster.snapshot,
+        transport,
+        request_uid=lambda: str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+        limits=read_limits(config),
+        on_round=metrics.scatter_round,
+    )
+    writes.on_task_end(lambda tasks: note_ends(metrics, tasks))
+    backend = OrchestratorBackend(
+        read_handlers(reads),
+        master_key=_reveal(config.master_key),
+        keys=writes.keys,
+        now_ns=now_ns,
+    )
+    admin = Admin(
+        writes.cluster.snapshot,
+        lambda: observe(writes, transport.sightings),
+        metrics,
+        shape=Shape(config.shards, config.replication_factor),
+        admin_key=_reveal(config.admin_api_key),
+    )
+    front = Front(
+        Edge(backend, on_error=note_failure),
+        admin,
+        metrics,
+        max_concurrent_requests=config.server.max_concurrent_requests,
+    )
+    app = asgi_app(front, max_body_bytes=config.server.max_body_bytes)
+    return Orchestrator(config, writes, reads, front, metrics, app)
+
+
+def note_ends(metrics: Metrics, tasks: list[Task]) -> None:
+    """Count how long tasks took from acceptance to their end."""
+    for task in tasks:
+        if task.finished_at is not None:
+            metrics.task_processing_age_seconds.observe((task.finished_at - task.enqueued_at) / 1e9)
+
+
+def node_records(config: Config) -> list[NodeRecord]:
+    """The configured nodes as the cluster takes them up."""
+    return [
+        NodeRecord(id=node.id, address=node.address.rstrip("/"), group=node.replica_group)
+        for node in config.nodes
+    ]
+
+
+def read_limits(config: Config) -> ReadLimits:
+    """Bounds of the read path."""
+    return ReadLimits(
+        timeout_s=config.server.request_timeout_ms / 1000,
+        replica_rounds=config.scatter.replica_rounds,
+        parallel_queries=config.scatter.parallel_queries,
+    )
+
+
+def write_limits(config: Config) -> WriteLimits:
+    """Bounds of the write path."""
+    writes, health, retention = config.writes, config.health, config.retention
+    return WriteLimits(
+        shards=config.shards,
+        replication_factor=config.replication_factor,
+        min_in_sync_replicas=writes.min_in_sync_replicas,
+        write_quorum=writes.write_quorum,
+        request_timeout_s=writes.node_request_timeout_ms / 1000,
+        probe_timeout_s=health.timeout_ms / 1000,
+        probe_interval_s=health.interval_ms / 1000,
+        failures_to_down=health.unhealthy_threshold,
+        successes_to_up=health.recovery_threshold,
+        merge_documents_max=writes.batch_documents_max,
+        merge_bytes_max=writes.batch_bytes_max,
+        window=writes.batch_window,
+        lag_after_s=writes.lag_after_s,
+        log_ops_max=writes.pending_ops_max,
+        log_bytes_max=retention.log_bytes_max,
+        log_age_s=retention.log_age_s,
+        keep_done_s=retention.keep_done_s,
+        tasks_max=retention.tasks_max,
+        idempotency_s=retention.idempotency_s,
+        rendered_bytes_max=writes.batch_memory_bytes_max,
+    )
+
+
+def _reveal(secret: Secret | None) -> str | None:
+    return secret.reveal() if secret else None
