@@ -11,6 +11,7 @@ from typing import Any
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
 from miroir.meili.edge import KeyRecord
+from miroir.meili.experimental import check_route
 from miroir.meili.http import HttpReply
 
 Answer = HttpReply | tuple[int, Any]
@@ -29,6 +30,7 @@ class OrchestratorBackend:
         master_key: str | None,
         keys: Callable[[], Mapping[str, KeyRecord]],
         now_ns: Callable[[], int],
+        features: Callable[[], Mapping[str, bool]] = dict,
     ) -> None:
         self._handlers: dict[str, Handler] = {}
         for group in groups:
@@ -38,6 +40,7 @@ class OrchestratorBackend:
         self._master_key = master_key
         self._keys = keys
         self._now_ns = now_ns
+        self._features = features
 
     @property
     def master_key(self) -> str | None:
@@ -51,6 +54,7 @@ class OrchestratorBackend:
 
     async def handle(self, call: Call) -> Answer:
         """Answer one call. Raises ApiError; a route nobody handles is refused in words."""
+        check_route(self._features(), call.route)
         handler = self._handlers.get(call.route)
         if handler is None:
             raise ApiError("feature_not_enabled", f"`{call.request.path}` is not available through Miroir.")

@@ -92,7 +92,9 @@ class PlacementRecord(msgspec.Struct, frozen=True, kw_only=True):
 class LaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How far one (node, physical index) is."""
 
-    applied: int = -1  #: every op of the index up to here is done on the node
+    #: every step (two per op) up to here is done on the node
+    applied: int = -1
+    forgotten: int = -1  #: steps up to here are no longer in the log
     lagging: bool = False  #: the cluster reported an op as done that this lane has not applied
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from uuid import uuid4
 
+from miroir.core import placement
 from miroir.core.catalogue import Catalogue
 from miroir.core.records import (
     IndexState,
@@ -140,6 +141,17 @@ class Cluster:
                 if state in (ReplicaState.IN_SYNC, ReplicaState.COPYING):
                     found.setdefault(node, set()).add(shard)
         return {node: frozenset(shards) for node, shards in found.items()}
+
+    def propose(self, shard_count: int, replication_factor: int) -> PlacementRecord:
+        """Placement of a new index over the active nodes, `replication_factor` copies in each group."""
+        nodes = self.active_nodes()
+        groups = {node.group for node in nodes}
+        owners = placement.propose(nodes, groups, shard_count, replication_factor)
+        shards = tuple(
+            {str(node): ReplicaState.IN_SYNC for group in sorted(groups) for node in owners[group][shard]}
+            for shard in range(shard_count)
+        )
+        return PlacementRecord(shards=shards, epoch=self.epoch)
 
     def active_nodes(self) -> list[Node]:
         """Nodes that new indexes are placed on, by id."""

@@ -2,6 +2,142 @@
 
     writes = WritePath(store, transport, limits=..., now_ns=..., rng=...)
     await writes.open(nodes)          # load the store, take up the node list
-    async with TaskGroup: writes.run()  # sequencer, lanes, prober; until cancelled
+    await writes.run()                # log, sequencer, lanes, completion, prober; until cancelled
     writes.cluster.snapshot()         # for readers
+
+After a crash `open` finds every accepted op in the store: those not sequenced are sequenced, those not ended are
+delivered on from where each node's own task list says the lane stands.
 """
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping
+
+from miroir.core.records import NodeRecord, OpRecord, Resolution
+from miroir.core.topology import NodeId
+from miroir.core.write_limits import WriteLimits
+from miroir.meili.keys import Key
+from miroir.meili.tasks import Task
+from miroir.ports.nodes import NodeTransport
+from miroir.ports.store import Store
+from miroir.services.barriers import Barriers
+from miroir.services.cluster import Cluster
+from miroir.services.completion import Completion
+from miroir.services.ingest import Ingest
+from miroir.services.lanes import Delivery
+from miroir.services.node_requests import RequestWriter
+from miroir.services.oplog import OpLog
+from miroir.services.prober import Prober
+from miroir.services.registry import Registry
+from miroir.services.retention import Retention
+from miroir.services.sequencer import Sequencer
+from miroir.services.stats import Stats
+from miroir.services.tasks import Tasks
+
+
+class WritePath:
+    """All services of the write path, wired."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: NodeTransport,
+        *,
+        limits: WriteLimits,
+        now_ns: Callable[[], int],
+        rng: random.Random,
+    ) -> None:
+        self.limits = limits
+        self.now_ns = now_ns
+        self.cluster = Cluster(store, transport)
+        self.log = OpLog(store, limits, now_ns)
+        self.registry = Registry(store, now_ns, rng)
+        self.ingest = Ingest(self.log, self.cluster, limits)
+        writer = RequestWriter(self.log, self.cluster, limits.rendered_bytes_max)
+        self.completion = Completion(store, self.log, self.cluster, writer, limits, now_ns)
+        self.barriers = Barriers(transport, self.cluster, self.completion, limits, rng)
+        self.sequencer = Sequencer(
+            store,
+            self.log,
+            self.cluster,
+            limits,
+            now_ns,
+            deliver=self._deliver,
+            ask=self.barriers.ask,
+        )
+        self.delivery = Delivery(
+            transport,
+            self.cluster,
+            writer,
+            limits,
+            rng,
+            ended=self.completion.ended,
+            changed=self.completion.wake,
+        )
+        self.tasks = Tasks(store, self.log, now_ns, changed=self.sequencer.wake)
+        self.stats = Stats(transport, self.cluster, self.log)
+        self.retention = Retention(self.log, self.cluster, self.delivery, writer, self.tasks, limits, now_ns)
+        self.prober = Prober(
+            store,
+            transport,
+            self.cluster,
+            limits,
+            rng,
+            lose=self.completion.lose_node,
+            changed=self._node_changed,
+        )
+        self.completion.delivery = self.delivery
+        self.barriers.sequencer = self.sequencer
+        self.completion.on_round(self.barriers.wake)
+        self.completion.on_round(self.sequencer.wake)
+        self.log.on_append(self._appended)
+
+    def keys(self) -> Mapping[str, Key]:
+        """Every API key by uid."""
+        return self.registry.keys
+
+    def on_task_end(self, listener: Callable[[list[Task]], None]) -> None:
+        """Call `listener` with tasks that ended (webhooks, metrics)."""
+        self.completion.on_end(listener)
+
+    async def open(self, nodes: Iterable[NodeRecord]) -> None:
+        """Load the store and go on where the last process stopped; nothing runs before `run`."""
+        await self.cluster.open(nodes)
+        await self.registry.open()
+        self.log.open()
+        self.completion.open()
+        self.sequencer.open()
+        for op_id in sorted(self.log.ops):
+            op, resolution = self.log.ops[op_id], self.log.resolutions.get(op_id)
+            if op.stage != "accepted" and resolution is not None:
+                self.delivery.add(op, resolution)
+                if op.stage == "sequenced":
+                    self.completion.started(op)
+
+    async def run(self) -> None:
+        """Every background loop, as one group; until cancelled. An exception of one ends all."""
+        async with asyncio.TaskGroup() as group:
+            for name, loop in (
+                ("log", self.log.run()),
+                ("sequencer", self.sequencer.run()),
+                ("barriers", self.barriers.run()),
+                ("delivery", self.delivery.run()),
+                ("completion", self.completion.run()),
+                ("prober", self.prober.run()),
+                ("retention", self.retention.run()),
+            ):
+                group.create_task(loop, name=name)
+
+    def _appended(self, op: OpRecord) -> None:
+        self.completion.add(op)
+        self.sequencer.add(op)
+
+    def _deliver(self, op: OpRecord, resolution: Resolution) -> None:
+        self.delivery.add(op, resolution)
+        self.completion.started(op)
+
+    def _node_changed(self, node: NodeId) -> None:
+        self.delivery.wake_node(node)
+        self.completion.wake()

@@ -1,0 +1,93 @@
+"""Routes about the server itself, and clear refusals of what a cluster does not do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from miroir.api.accepting import uid_of
+from miroir.api.backend import Answer, Handler
+from miroir.api.backend_indexes import visible_index
+from miroir.meili import experimental
+from miroir.meili.codes import ApiError
+from miroir.meili.commands import Call
+from miroir.meili.stats import index_stats_view, stats_view
+from miroir.services.writes import WritePath
+
+#: The Meilisearch release whose answers we give.
+VERSION = "1.50.0"
+_REFUSED = (
+    "dumps.create",
+    "snapshots.create",
+    "export",
+    "network.get",
+    "network.update",
+    "network.control",
+    "chats.list",
+    "chats.get",
+    "chats.delete",
+    "chats.settings.get",
+    "chats.settings.update",
+    "chats.settings.reset",
+    "chats.completions",
+    "logs.stream",
+    "logs.stream_stop",
+    "logs.stderr",
+    "metrics",
+    "dsr.list",
+    "dsr.clear",
+    "dsr.get",
+    "dsr.update",
+    "dsr.delete",
+    "render_template",
+    "tasks.compact",
+)
+
+
+def service_handlers(writes: WritePath) -> Mapping[str, Handler]:
+    """Route name -> handler."""
+
+    async def root(_: Call) -> Answer:
+        return 200, {"status": "Meilisearch is running"}
+
+    async def health(_: Call) -> Answer:
+        return 200, {"status": "available"}
+
+    async def version(_: Call) -> Answer:
+        return 200, {"commitSha": "unknown", "commitDate": "unknown", "pkgVersion": VERSION}
+
+    async def stats(call: Call) -> Answer:
+        indexes = writes.cluster.snapshot().indexes
+        found = await writes.stats.read([uid for uid in indexes if call.access.sees(uid)])
+        return 200, stats_view(
+            found.indexes,
+            call.args,
+            database_size=found.database_size,
+            used_database_size=found.used_database_size,
+            last_update=found.last_update,
+        )
+
+    async def index_stats(call: Call) -> Answer:
+        uid = visible_index(writes, uid_of(call)).uid
+        found = await writes.stats.read([uid])
+        return 200, index_stats_view(found.indexes[uid], call.args)
+
+    async def features(_: Call) -> Answer:
+        return 200, experimental.view(writes.registry.features)
+
+    async def update_features(call: Call) -> Answer:
+        await writes.registry.set_features(call.args)
+        return 200, experimental.view(writes.registry.features)
+
+    async def refuse(call: Call) -> Answer:
+        raise ApiError("miroir_not_supported", f"`{call.request.path}` is not available through Miroir.")
+
+    return {
+        "root": root,
+        "health": health,
+        "version": version,
+        "stats": stats,
+        "index.stats": index_stats,
+        "experimental.get": features,
+        "experimental.update": update_features,
+        **dict.fromkeys(_REFUSED, refuse),
+    }

@@ -1,0 +1,132 @@
+"""Ops that depend on what documents hold: once everything before them is applied, their ids are read from nodes.
+
+A covering set is asked, each node in one request (one read transaction), so that the answer is the state at exactly
+this position of the log. Until it is complete the op waits; later ops of the index wait behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from miroir.core.covering import Share, cover
+from miroir.core.document_ids import document_ids
+from miroir.core.node_errors import clean_message
+from miroir.core.records import OpRecord
+from miroir.core.topology import IndexView
+from miroir.core.write_limits import WriteLimits
+from miroir.meili.codes import ApiError
+from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
+from miroir.services.cluster import Cluster
+from miroir.services.completion import Completion
+from miroir.services.node_requests import error_of
+from miroir.services.sequencer import Sequencer
+
+_ALL = 2**31 - 1
+
+
+class Barriers:
+    """Answers the sequencer's questions, one task each."""
+
+    def __init__(
+        self,
+        transport: NodeTransport,
+        cluster: Cluster,
+        completion: Completion,
+        limits: WriteLimits,
+        rng: random.Random,
+    ) -> None:
+        self._transport = transport
+        self._cluster = cluster
+        self._completion = completion
+        self._limits = limits
+        self._rng = rng
+        self.sequencer: Sequencer | None = None  #: set by the write path
+        self._asked: list[OpRecord] = []
+        self._wake = asyncio.Event()
+
+    def ask(self, op: OpRecord) -> None:
+        """Find out what the op matches, once it is its turn."""
+        self._asked.append(op)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Tasks have ended."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                ready = [op for op in self._asked if self._completion.is_head(op.id)]
+                self._asked = [op for op in self._asked if op not in ready]
+                for op in ready:
+                    group.create_task(self._answer(op), name=f"barrier {op.id}")
+
+    async def _answer(self, op: OpRecord) -> None:
+        """Ask until there is an answer; nodes come back."""
+        assert self.sequencer is not None
+        pause = self._limits.retry_first_s
+        while True:
+            view = self._cluster.snapshot().indexes.get(op.index_uid or "")
+            if view is None or view.primary_key is None:
+                self.sequencer.answer(op.id, [])
+                return
+            try:
+                ids = await self._matching(view, op.args.get("filter"))
+            except ApiError as error:
+                message = clean_message(error.message, view)
+                self.sequencer.answer(op.id, ApiError(error.code, f"Index `{view.uid}`: {message}"))
+                return
+            if ids is not None:
+                self.sequencer.answer(op.id, ids)
+                return
+            await asyncio.sleep(pause * (0.5 + self._rng.random() / 2))
+            pause = min(pause * 2, self._limits.retry_last_s)
+
+    async def _matching(self, view: IndexView, wanted: Any) -> list[str] | None:
+        covering = cover(self._cluster.snapshot(), view, rotation=self._rng.randrange(64))
+        if covering.missing:
+            return None
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._ask_node(view, share, wanted)) for share in covering.shares]
+        found: list[str] = []
+        for answer in [task.result() for task in tasks]:
+            if isinstance(answer, ApiError):
+                raise answer
+            if answer is None:
+                return None
+            found.extend(answer)
+        return found
+
+    async def _ask_node(self, view: IndexView, share: Share, wanted: Any) -> list[str] | ApiError | None:
+        assert view.primary_key is not None
+        parts = list(wanted) if isinstance(wanted, list) else [] if wanted is None else [wanted]
+        if share.shard_filter is not None:
+            parts.insert(0, share.shard_filter)
+        body: dict[str, Any] = {"fields": [view.primary_key], "limit": _ALL}
+        if parts:
+            body["filter"] = parts
+        path = f"/indexes/{quote(view.physical_uid)}/documents/fetch"
+        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
+        try:
+            answer = await self._transport.send(
+                NodeRequest(share.node, "POST", path, body=orjson.dumps(body)), deadline=deadline
+            )
+        except NodeError:
+            return None
+        if answer.status == 400:
+            error = error_of(answer.body)
+            return ApiError(error["code"], error["message"])
+        if answer.status != 200:
+            return None
+        try:
+            return document_ids(orjson.loads(answer.body)["results"], view.primary_key)
+        except (ValueError, KeyError, ApiError):
+            return None

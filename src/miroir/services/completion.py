@@ -1,0 +1,405 @@
+"""Completion: what happened on nodes becomes the end of tasks, in op order per name, and the visible catalogue.
+
+One loop, one transaction per round. Whatever a round changes - tasks, the visible catalogue, lanes that lag or
+caught up, replicas that went stale - is in the store before any reader or client sees it, and is then shown at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+
+from miroir.core.node_errors import clean_message
+from miroir.core.ops import NameQueues
+from miroir.core.records import (
+    CatalogueChange,
+    IndexChange,
+    LaneRecord,
+    OpRecord,
+    PlacementRecord,
+    Resolution,
+    encode,
+)
+from miroir.core.task_state import Verdict, judge
+from miroir.core.topology import IndexView, PhysicalUid, ReplicaState
+from miroir.core.write_limits import WriteLimits
+from miroir.meili.tasks import FINISHED, Task, relabel
+from miroir.ports.store import Store, Table, Tx
+from miroir.services.cluster import VISIBLE, Cluster
+from miroir.services.lanes import Delivery, Track
+from miroir.services.node_requests import STEPS, RequestWriter
+from miroir.services.oplog import OpLog
+from miroir.services.sequencer import store_applied
+
+log = structlog.get_logger()
+
+_ROUND_MAX = 256
+#: part of the log's bytes above which lanes that lag are given up
+_LOG_FULL = 0.9
+#: counters of a task that did nothing
+_ZEROED = ("indexedDocuments", "deletedDocuments", "editedDocuments")
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one transaction will change."""
+
+    ended: list[tuple[OpRecord, Resolution, Verdict]] = field(default_factory=list)
+    tasks: dict[int, Task] = field(default_factory=dict)
+    lanes: dict[tuple[str, str], LaneRecord] = field(default_factory=dict)
+    stale: dict[str, dict[str, set[int]]] = field(default_factory=dict)  #: physical -> node -> shards
+
+    def __bool__(self) -> bool:
+        return bool(self.ended or self.tasks or self.lanes or self.stale)
+
+
+class Completion:
+    """Judges ops, ends tasks, writes the visible catalogue."""
+
+    def __init__(
+        self,
+        store: Store,
+        oplog: OpLog,
+        cluster: Cluster,
+        writer: RequestWriter,
+        limits: WriteLimits,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._log = oplog
+        self._cluster = cluster
+        self._writer = writer
+        self._limits = limits
+        self._now_ns = now_ns
+        self.delivery: Delivery | None = None  #: set by the write path, which makes both
+        self._queue = NameQueues()
+        self._outcomes: dict[int, dict[str, dict[str, Any] | None]] = {}
+        self._last_done: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._on_head: list[Callable[[], None]] = []
+        self._on_end: list[Callable[[list[Task]], None]] = []
+        self._lost_nodes: dict[str, asyncio.Future[None]] = {}
+
+    # --- from the other services --------------------------------------------------------------
+
+    def open(self) -> None:
+        """Take up every op whose task has not ended."""
+        for op in sorted(self._log.ops.values(), key=lambda op: op.id):
+            if op.stage == "done":
+                self._note_done(op.id)
+            else:
+                self._queue.add(op.id, op.names)
+        self._wake.set()
+
+    def add(self, op: OpRecord) -> None:
+        """One more accepted op."""
+        self._queue.add(op.id, op.names)
+
+    def is_head(self, op: int) -> bool:
+        """Whether everything before the op that shares a name with it has ended."""
+        return op in self._queue and self._queue.is_head(op)
+
+    def on_round(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever tasks have ended."""
+        self._on_head.append(listener)
+
+    def on_end(self, listener: Callable[[list[Task]], None]) -> None:
+        """Call `listener` with tasks that ended, oldest first."""
+        self._on_end.append(listener)
+
+    def ended(self, physical: str, node: str, op: int, error: dict[str, Any] | None) -> None:
+        """An op ended on a node."""
+        if op in self._queue:
+            self._outcomes.setdefault(op, {}).setdefault(node, error)
+            self._wake.set()
+
+    async def lose_node(self, node: str) -> None:
+        """The node has lost its data: all its replicas are stale when this returns."""
+        future = self._lost_nodes.setdefault(node, asyncio.get_running_loop().create_future())
+        self._wake.set()
+        await asyncio.shield(future)
+
+    def wake(self) -> None:
+        """Something that was waited for may have happened."""
+        self._wake.set()
+
+    def started(self, op: OpRecord) -> None:
+        """An op was sequenced: its task is being processed."""
+        task = self._log.tasks[op.id]
+        if task.status == "enqueued":
+            self._log.tasks[op.id] = msgspec.structs.replace(
+                task, status="processing", started_at=self._now_ns(), batch_uid=op.id
+            )
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Looks around once a second even if nobody calls: time passes for stuck lanes."""
+        while True:
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            while found := self._take_round():
+                await self._commit(found)
+                await asyncio.sleep(0)
+
+    # --- one round ----------------------------------------------------------------------------
+
+    def _take_round(self) -> _Round:
+        found = _Round()
+        heads = self._queue.heads()
+        taken = 0
+        while heads and taken < _ROUND_MAX:
+            op = self._log.ops[heads.pop(0)]
+            verdict = self._judge(op)
+            if verdict is None:
+                continue
+            taken += 1
+            self._end(found, op, verdict)
+            heads.extend(self._queue.remove(op.id))
+        self._look_at_lanes(found)
+        self._look_at_lost_nodes(found)
+        return found
+
+    def _judge(self, op: OpRecord) -> Verdict | None:
+        resolution = self._log.resolutions.get(op.id)
+        if resolution is None:
+            return None
+        if self._log.tasks[op.id].status in FINISHED and resolution.action == "none":
+            return Verdict()
+        concerned = self._writer.concerned(op.id)
+        physical = resolution.physical
+        absent = {node for node in concerned if physical is not None and self._absent(physical, node)}
+        verdict = judge(concerned, self._outcomes.get(op.id, {}), absent=absent)
+        if verdict is not None and resolution.error is not None:
+            return Verdict(error=resolution.error, lagging=verdict.lagging, stale=verdict.stale)
+        return verdict
+
+    def _absent(self, physical: str, node: str) -> bool:
+        record = self._cluster.lanes.get((physical, node))
+        if record is not None and record.lagging:
+            return True
+        assert self.delivery is not None
+        now_s = asyncio.get_running_loop().time()
+        return node not in self._cluster.live or self.delivery.stuck(physical, node, now_s)
+
+    def _end(self, found: _Round, op: OpRecord, verdict: Verdict) -> None:
+        resolution = self._log.resolutions[op.id]
+        found.ended.append((op, resolution, verdict))
+        task = self._log.tasks[op.id]
+        if task.status not in FINISHED:
+            found.tasks[op.id] = self._ended_task(op, task, resolution, verdict)
+        physical = resolution.physical
+        if physical is None:
+            return
+        for node in verdict.lagging:
+            found.lanes[physical, node] = self._lane_record(physical, node, lagging=True)
+        for node in self._writer.concerned(op.id):
+            if node not in verdict.lagging and (physical, node) not in found.lanes:
+                found.lanes[physical, node] = self._lane_record(physical, node)
+        for node, shards in verdict.stale.items():
+            log.warning("replica_went_stale", node=node, op=op.id, shards=len(shards))
+            found.stale.setdefault(physical, {}).setdefault(node, set()).update(shards)
+
+    def _ended_task(self, op: OpRecord, task: Task, resolution: Resolution, verdict: Verdict) -> Task:
+        now = max(self._now_ns(), task.enqueued_at)
+        changes: dict[str, Any] = {
+            "finished_at": now,
+            "started_at": task.started_at or now,
+            "batch_uid": op.id,
+        }
+        if verdict.error is None:
+            details = resolution.details if resolution.details is not None else task.details
+            return msgspec.structs.replace(task, status="succeeded", details=details, error=None, **changes)
+        error = verdict.error
+        if resolution.error is None:
+            error = {**error, "message": self._clean(op, resolution, str(error.get("message", "")))}
+        details = task.details and {k: 0 if k in _ZEROED else v for k, v in task.details.items()}
+        return msgspec.structs.replace(task, status="failed", details=details, error=error, **changes)
+
+    def _clean(self, op: OpRecord, resolution: Resolution, message: str) -> str:
+        view = IndexView(
+            uid=op.index_uid or "",
+            physical_uid=PhysicalUid(resolution.physical or ""),
+            primary_key=None,
+            placement=(),
+            settings={},
+            created_at=0,
+            updated_at=0,
+        )
+        return clean_message(message, view)
+
+    def _lane_record(self, physical: str, node: str, *, lagging: bool | None = None) -> LaneRecord:
+        old = self._cluster.lanes.get((physical, node), LaneRecord())
+        assert self.delivery is not None
+        lane = self.delivery.lane(physical, node)
+        applied = old.applied if lane is None else max(old.applied, lane.applied)
+        return msgspec.structs.replace(
+            old, applied=applied, lagging=old.lagging if lagging is None else lagging
+        )
+
+    def _look_at_lanes(self, found: _Round) -> None:
+        """Lanes that caught up, that are being replayed, that are lost."""
+        assert self.delivery is not None
+        for (physical, node), track in self.delivery.tracks.items():
+            lane = track.lane
+            record = found.lanes.get((physical, node)) or self._cluster.lanes.get((physical, node))
+            lagging = record is not None and record.lagging
+            if lane.lost or (lagging and self._too_far_behind(track)):
+                if not self._lose(found, physical, node) and lane.lost:
+                    log.error("lane_cannot_replay", node=node, index=physical)
+                    lane.lost = False  # the only copy: what it holds is all there is
+                    track.wake.set()
+            elif lane.replaying and not lagging:
+                log.warning("lane_replays", node=node, index=physical)
+                found.lanes[physical, node] = self._lane_record(physical, node, lagging=True)
+            elif lagging and (physical, node) not in found.lanes and self._caught_up(physical, node):
+                log.info("lane_caught_up", node=node, index=physical)
+                found.lanes[physical, node] = self._lane_record(physical, node, lagging=False)
+
+    def _caught_up(self, physical: str, node: str) -> bool:
+        assert self.delivery is not None
+        lane = self.delivery.lane(physical, node)
+        if lane is None or lane.phase == "recovering" or lane.replaying:
+            return False
+        if node not in self._cluster.live:
+            return False
+        undone = lane.undone
+        return undone is None or undone // STEPS > self._last_done.get(physical, -1)
+
+    def _too_far_behind(self, track: Track) -> bool:
+        """Whether the log would grow beyond its bounds by waiting for a lane."""
+        undone = track.lane.undone
+        op = None if undone is None else self._log.ops.get(undone // STEPS)
+        if op is None:
+            return False
+        too_old = self._now_ns() - op.accepted_at > self._limits.log_age_s * 1e9
+        return too_old or self._log.payload_bytes > self._limits.log_bytes_max * _LOG_FULL
+
+    def _lose(self, found: _Round, physical: str, node: str) -> bool:
+        """The lane cannot be replayed: its replicas are stale, but for those that are the only ones."""
+        record = self._cluster.placement.get(physical)
+        before = len(found.stale.get(physical, {}).get(node, ()))
+        for shard, replicas in enumerate(record.shards if record is not None else ()):
+            others = any(s is ReplicaState.IN_SYNC for n, s in replicas.items() if n != node)
+            if replicas.get(node) is ReplicaState.IN_SYNC and others:
+                found.stale.setdefault(physical, {}).setdefault(node, set()).add(shard)
+        return len(found.stale.get(physical, {}).get(node, ())) > before
+
+    def _look_at_lost_nodes(self, found: _Round) -> None:
+        for node in self._lost_nodes:
+            for physical, record in self._cluster.placement.items():
+                mine = {
+                    shard
+                    for shard, replicas in enumerate(record.shards)
+                    if replicas.get(node) is ReplicaState.IN_SYNC
+                }
+                if mine:
+                    found.stale.setdefault(physical, {}).setdefault(node, set()).update(mine)
+        if self._lost_nodes and not found.stale:
+            for future in self._lost_nodes.values():
+                if not future.done():
+                    future.set_result(None)
+            self._lost_nodes.clear()
+
+    async def _commit(self, found: _Round) -> None:
+        now = self._now_ns()
+        done = [msgspec.structs.replace(op, stage="done") for op, _, _ in found.ended]
+        applied = []
+        relabelled: dict[int, Task] = {}
+        for op, resolution, verdict in found.ended:
+            change = resolution.change if verdict.error is None else _made_only(resolution.change)
+            if change is not None:
+                applied.append(self._cluster.visible.apply(change, now_ns=now))
+                if change.relabel:
+                    relabelled.update(self._relabel(op.id, change.relabel, {**relabelled, **found.tasks}))
+        tasks = {**found.tasks, **relabelled}
+        placements, epoch = self._stale_placements(found)
+
+        def store(tx: Tx) -> None:
+            for op in done:
+                tx.put(Table.OPS, (op.id,), encode(op))
+            for uid, task in tasks.items():
+                tx.put(Table.TASKS, (uid,), encode(task))
+            for key, lane in found.lanes.items():
+                tx.put(Table.LANES, key, encode(lane))
+            for change in applied:
+                store_applied(tx, VISIBLE, change)
+            for physical, placement in placements.items():
+                tx.put(Table.PLACEMENT, (physical,), encode(placement))
+            if placements:
+                tx.put(Table.META, ("epoch",), str(epoch).encode())
+
+        await self._store.transact(store)
+        for op in done:
+            self._log.ops[op.id] = op
+            self._log.open_count -= 1
+            self._outcomes.pop(op.id, None)
+            self._note_done(op.id)
+        self._cluster.lanes.update(found.lanes)
+        self._cluster.placement.update(placements)
+        self._cluster.epoch = epoch
+        self._cluster.publish()
+        if placements:
+            assert self.delivery is not None
+            self.delivery.retire_strangers(placements)
+        self._log.tasks.update(tasks)
+        self._tell([self._log.tasks[op.id] for op in done if op.id in self._log.tasks])
+
+    def _tell(self, ended: list[Task]) -> None:
+        for heard in self._on_head:
+            heard()
+        if ended:
+            for told in self._on_end:
+                told(ended)
+
+    def _note_done(self, op: int) -> None:
+        resolution = self._log.resolutions.get(op)
+        if resolution is not None and resolution.physical is not None:
+            last = self._last_done.get(resolution.physical, -1)
+            self._last_done[resolution.physical] = max(last, op)
+
+    def _relabel(self, op: int, names: dict[str, str], fresh: dict[int, Task]) -> dict[int, Task]:
+        """Tasks before `op` under their new names."""
+        changed = {}
+        for uid, task in {**self._log.tasks, **fresh}.items():
+            if uid < op:
+                moved = relabel(task, names)
+                if moved is not task and moved != task:
+                    changed[uid] = moved
+        return changed
+
+    def _stale_placements(self, found: _Round) -> tuple[dict[str, PlacementRecord], int]:
+        epoch = self._cluster.epoch
+        placements = {}
+        for physical, nodes in found.stale.items():
+            record = self._cluster.placement.get(physical)
+            if record is None:
+                continue
+            epoch += 1
+            placements[physical] = PlacementRecord(
+                shards=tuple(
+                    {
+                        node: ReplicaState.STALE if shard in nodes.get(node, ()) else state
+                        for node, state in replicas.items()
+                    }
+                    for shard, replicas in enumerate(record.shards)
+                ),
+                epoch=epoch,
+            )
+        return placements, epoch
+
+
+def _made_only(change: CatalogueChange | None) -> CatalogueChange | None:
+    """What a failed op leaves: the index it made, empty."""
+    if change is None:
+        return None
+    made = {p: IndexChange(created=c.created) for p, c in change.indexes.items() if c.created is not None}
+    return CatalogueChange(names=change.names, indexes=made) if made else None

@@ -1,0 +1,162 @@
+"""Probing of nodes: who is up, and whether it is still the node it was.
+
+Each node keeps a document of ours that names it. A node that answers without it, or with another one, has lost its
+disk: its replicas are stale before it counts as up again, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import orjson
+import structlog
+
+from miroir.core.node_health import Health, after_probe
+from miroir.core.records import NodeRecord, encode
+from miroir.core.topology import NodeId
+from miroir.core.write_limits import WriteLimits
+from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
+from miroir.ports.store import Store, Table
+from miroir.services.cluster import Cluster
+
+log = structlog.get_logger()
+
+NODE_INDEX = "miroir-node"
+_DOCUMENT = f"/indexes/{NODE_INDEX}/documents"
+_RECHECK_PROBES = 10
+
+
+class Prober:
+    """One loop per node; tells the cluster who is live."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: NodeTransport,
+        cluster: Cluster,
+        limits: WriteLimits,
+        rng: random.Random,
+        *,
+        lose: Callable[[str], Awaitable[None]],
+        changed: Callable[[NodeId], None],
+    ) -> None:
+        """`lose` makes a node's replicas stale, durably; `changed` hears of a node that came or went."""
+        self._store = store
+        self._transport = transport
+        self._cluster = cluster
+        self._limits = limits
+        self._rng = rng
+        self._lose = lose
+        self._changed = changed
+        self.health: dict[str, Health] = {}
+        self._probed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for node in self._cluster.nodes:
+                group.create_task(self._watch(NodeId(node)), name=f"probe {node}")
+
+    async def first_round(self) -> None:
+        """Wait until every node was probed once."""
+        while len(self.health) < len(self._cluster.nodes):
+            self._probed.clear()
+            await self._probed.wait()
+
+    async def _watch(self, node: NodeId) -> None:
+        limits = self._limits
+        health = Health()
+        verified = False
+        since_check = 0
+        while True:
+            ok = await self._healthy(node)
+            if ok and (not verified or since_check >= _RECHECK_PROBES):
+                verified = ok = await self._identified(node)
+                since_check = 0
+            since_check += 1
+            was = health.up
+            # An unverified node waits for its identity, not for a streak.
+            health = after_probe(
+                health,
+                ok=ok,
+                failures_to_down=limits.failures_to_down,
+                successes_to_up=limits.successes_to_up,
+            )
+            if not health.up:
+                verified = False
+            self.health[node] = health
+            self._probed.set()
+            if self._cluster.set_live({node: health.up}) or was != health.up:
+                log.info("node_health_changed", node=node, up=health.up)
+                self._changed(node)
+            eager = not health.up and ok
+            wait = min(limits.probe_interval_s, limits.retry_first_s) if eager else limits.probe_interval_s
+            await asyncio.sleep(wait * (0.9 + self._rng.random() / 5))
+
+    async def _healthy(self, node: NodeId) -> bool:
+        answer = await self._ask(NodeRequest(node, "GET", "/health", content_type=None))
+        return answer is not None and answer[0] == 200
+
+    async def _ask(self, request: NodeRequest) -> tuple[int, bytes] | None:
+        deadline = asyncio.get_running_loop().time() + self._limits.probe_timeout_s
+        try:
+            answer = await self._transport.send(request, deadline=deadline)
+        except NodeError:
+            return None
+        return answer.status, answer.body
+
+    # --- identity -----------------------------------------------------------------------------
+
+    async def _identified(self, node: NodeId) -> bool:
+        """Whether the node is known to be itself; first contact and lost disks are settled here."""
+        answer = await self._ask(NodeRequest(node, "GET", f"{_DOCUMENT}/identity", content_type=None))
+        if answer is None:
+            return False
+        status, body = answer
+        found = _document(body) if status == 200 else None
+        if found is None and status not in (200, 404):
+            log.warning("node_identity_unreadable", node=node, status=status)
+            return False
+        known = self._cluster.nodes[node].identity
+        if found is not None and found.get("cluster") == self._cluster.cluster_id:
+            if found.get("uuid") == known:
+                return True
+            if known is None and found.get("node") == node:
+                await self._remember(node, str(found["uuid"]))
+                return True
+        if found is not None and known is None:
+            log.error("node_belongs_to_another_cluster", node=node, cluster=found.get("cluster"))
+            return False
+        if known is not None:
+            log.error("node_lost_its_data", node=node)
+            await self._lose(node)
+            await self._remember(node, None)
+        await self._introduce(node)
+        return False  # the next probe will read it back
+
+    async def _introduce(self, node: NodeId) -> None:
+        document = {
+            "id": "identity",
+            "cluster": self._cluster.cluster_id,
+            "node": node,
+            "uuid": str(UUID(int=self._rng.getrandbits(128), version=4)),
+        }
+        await self._ask(NodeRequest(node, "POST", _DOCUMENT, "primaryKey=id", orjson.dumps([document])))
+
+    async def _remember(self, node: NodeId, identity: str | None) -> None:
+        record: NodeRecord = msgspec.structs.replace(self._cluster.nodes[node], identity=identity)
+        await self._store.transact(lambda tx: tx.put(Table.NODES, (node,), encode(record)))
+        self._cluster.nodes[node] = record
+
+
+def _document(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and "uuid" in value else None

@@ -1,0 +1,115 @@
+"""What the log may forget: ops every lane is done with, after a while; the oldest finished tasks above a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from miroir.core.records import LaneRecord
+from miroir.core.write_limits import WriteLimits
+from miroir.meili.tasks import FINISHED
+from miroir.services.cluster import Cluster
+from miroir.services.lanes import Delivery
+from miroir.services.node_requests import STEPS, RequestWriter, op_of
+from miroir.services.oplog import OpLog
+from miroir.services.tasks import Tasks
+
+_INTERVAL_S = 1.0
+_DROP_MAX = 5000
+#: part of the tasks that goes at once when there are too many, as Meilisearch does
+_TASKS_CUT = 10
+
+
+class Retention:
+    """Drops what nobody needs, once a second."""
+
+    def __init__(
+        self,
+        log: OpLog,
+        cluster: Cluster,
+        delivery: Delivery,
+        writer: RequestWriter,
+        tasks: Tasks,
+        limits: WriteLimits,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._log = log
+        self._cluster = cluster
+        self._delivery = delivery
+        self._writer = writer
+        self._tasks = tasks
+        self._limits = limits
+        self._now_ns = now_ns
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """One round."""
+        await self._drop_ops()
+        await self._drop_tasks()
+
+    async def _drop_ops(self) -> None:
+        """Ops whose task ended a while ago and that every lane has behind it."""
+        needed: dict[str, int] = {}
+        for (physical, _), track in self._delivery.tracks.items():
+            undone = track.lane.undone
+            if undone is not None:
+                needed[physical] = min(needed.get(physical, op_of(undone)), op_of(undone))
+        before = self._now_ns() - int(self._limits.keep_done_s * 1e9)
+        victims: list[int] = []
+        held: set[str] = set()
+        for op_id in sorted(self._log.ops):
+            op = self._log.ops[op_id]
+            resolution = self._log.resolutions.get(op_id)
+            physical = (resolution.physical if resolution is not None else None) or ""
+            task = self._log.tasks.get(op_id)
+            young = task is not None and (task.finished_at or before + 1) > before
+            if op.stage != "done" or young or op_id >= needed.get(physical, op_id + 1):
+                held.add(physical)
+            elif physical not in held or not physical:
+                victims.append(op_id)
+            if len(victims) >= _DROP_MAX:
+                break
+        if not victims:
+            return
+        last: dict[str, int] = {}
+        for op_id in victims:
+            resolution = self._log.resolutions.get(op_id)
+            if resolution is not None and resolution.physical is not None:
+                last[resolution.physical] = op_id
+        lanes = self._forget(last)
+        await self._log.drop(victims, lanes)
+        self._cluster.lanes.update(lanes)
+        for op_id in victims:
+            self._writer.forget(op_id)
+
+    def _forget(self, last: dict[str, int]) -> dict[tuple[str, str], LaneRecord]:
+        """Lanes of the indexes, without their steps up to the ops given."""
+        changed = {}
+        for key, track in self._delivery.tracks.items():
+            if key[0] in last:
+                track.lane.forget((last[key[0]] + 1) * STEPS)
+                record = self._cluster.lanes.get(key, LaneRecord())
+                changed[key] = msgspec.structs.replace(
+                    record,
+                    applied=max(record.applied, track.lane.applied),
+                    forgotten=max(record.forgotten, track.lane.forgotten),
+                )
+        return changed
+
+    async def _drop_tasks(self) -> None:
+        count = len(self._log.tasks)
+        if count <= self._limits.tasks_max:
+            return
+        oldest = [
+            uid
+            for uid in sorted(self._log.tasks)
+            if self._log.tasks[uid].status in FINISHED and uid not in self._log.ops
+        ]
+        await self._tasks.remove(oldest[: max(1, count // _TASKS_CUT)])

@@ -1,0 +1,419 @@
+"""The sequencer: accepted ops, per logical name in order, become resolutions that lanes can deliver.
+
+Groups of ops are resolved in memory and stored in one transaction before any lane hears of them. Ops whose effect
+depends on what documents hold wait until everything before them is applied, and are then resolved to explicit ids
+(`services/barriers.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from miroir.core import resolving
+from miroir.core.catalogue import Applied, physical_uid
+from miroir.core.document_ids import document_ids, infer_primary_key, primary_key_taken
+from miroir.core.node_settings import node_settings
+from miroir.core.ops import BARRIERS, Action, NameQueues, OpKind
+from miroir.core.records import (
+    CatalogueChange,
+    IndexChange,
+    IndexState,
+    OpRecord,
+    PlacementRecord,
+    Resolution,
+    encode,
+)
+from miroir.core.sequencing import BookDelta, sequence_add, sequence_delete
+from miroir.core.write_limits import WriteLimits
+from miroir.meili import settings as meili_settings
+from miroir.meili.codes import ApiError
+from miroir.meili.commands import SettingsWrite
+from miroir.meili.indexes import index_not_found
+from miroir.ports.store import Store, Table, Tx
+from miroir.services.books import Books
+from miroir.services.cluster import SEQUENCED, Cluster
+from miroir.services.oplog import OpLog
+
+_GROUP_OPS_MAX = 64
+_GROUP_BYTES_MAX = 8 << 20
+
+_NEXT_INDEX = ("next_index",)
+
+
+class Sequencer:
+    """Owns the sequenced catalogue and the books; hands every resolved op to `deliver`."""
+
+    def __init__(
+        self,
+        store: Store,
+        log: OpLog,
+        cluster: Cluster,
+        limits: WriteLimits,
+        now_ns: Callable[[], int],
+        *,
+        deliver: Callable[[OpRecord, Resolution], None],
+        ask: Callable[[OpRecord], None],
+    ) -> None:
+        """`deliver` gets resolved ops in order; `ask` starts the resolution of a barrier op."""
+        self._store = store
+        self._log = log
+        self._cluster = cluster
+        self._limits = limits
+        self._now_ns = now_ns
+        self._deliver = deliver
+        self._ask = ask
+        self.books = Books(store)
+        self._queue = NameQueues()
+        self._asked: set[int] = set()
+        self._answers: dict[int, list[str] | ApiError] = {}
+        self._wake = asyncio.Event()
+        self._next_index = 0
+        self._placements: dict[str, PlacementRecord] = {}
+        self._applied: list[Applied] = []
+
+    def open(self) -> None:
+        """Take up what was accepted but not sequenced."""
+        row = self._store.read(lambda reader: reader.get(Table.META, _NEXT_INDEX))
+        self._next_index = 0 if row is None else int(row)
+        for op in sorted(self._log.ops.values(), key=lambda op: op.id):
+            if op.stage == "accepted":
+                self.add(op)
+
+    def add(self, op: OpRecord) -> None:
+        """One more accepted op."""
+        self._queue.add(op.id, op.names)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Something a waiting op may have waited for has happened."""
+        self._wake.set()
+
+    def answer(self, op: int, ids: list[str] | ApiError) -> None:
+        """What a barrier op matches."""
+        self._answers[op] = ids
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sequence what comes, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while group := self._take_group():
+                await self._store_group(group)
+                await asyncio.sleep(0)
+
+    def _take_group(self) -> list[tuple[OpRecord, Resolution]]:
+        group: list[tuple[OpRecord, Resolution]] = []
+        size = 0
+        heads = self._queue.heads()
+        while heads and len(group) < _GROUP_OPS_MAX and size < _GROUP_BYTES_MAX:
+            op = self._log.ops[heads.pop(0)]
+            if self._must_wait(op):
+                continue
+            self._log.claimed.add(op.id)
+            group.append((op, self._resolve(op)))
+            size += op.payload_bytes
+            heads.extend(self._queue.remove(op.id))
+        return group
+
+    def _must_wait(self, op: OpRecord) -> bool:
+        if op.kind not in BARRIERS or self._finished(op) or op.id in self._answers:
+            return False
+        if op.index_uid is None or self._cluster.sequenced.find(op.index_uid) is None:
+            return False
+        if op.id not in self._asked:
+            self._asked.add(op.id)
+            self._ask(op)
+        return True
+
+    def _finished(self, op: OpRecord) -> bool:
+        return self._log.tasks[op.id].status not in ("enqueued", "processing")
+
+    async def _store_group(self, group: list[tuple[OpRecord, Resolution]]) -> None:
+        changes = self.books.take_changes()
+        placements, self._placements = self._placements, {}
+        applied, self._applied = self._applied, []
+        next_index = self._next_index
+        sequenced = [msgspec.structs.replace(op, stage="sequenced") for op, _ in group]
+
+        def store(tx: Tx) -> None:
+            changes.store(tx)
+            for op, (_, resolution) in zip(sequenced, group, strict=True):
+                tx.put(Table.OPS, (op.id,), encode(op))
+                tx.put(Table.RESOLUTIONS, (op.id,), encode(resolution))
+            for physical, record in placements.items():
+                tx.put(Table.PLACEMENT, (physical,), encode(record))
+            for change in applied:
+                store_applied(tx, SEQUENCED, change)
+            tx.put(Table.META, _NEXT_INDEX, str(next_index).encode())
+
+        await self._store.transact(store)
+        self.books.committed()
+        self._cluster.placement.update(placements)
+        for op, (_, resolution) in zip(sequenced, group, strict=True):
+            self._log.ops[op.id] = op
+            self._log.resolutions[op.id] = resolution
+            self._log.claimed.discard(op.id)
+            self._asked.discard(op.id)
+            self._answers.pop(op.id, None)
+            self._deliver(op, resolution)
+
+    # --- one op -------------------------------------------------------------------------------
+
+    def _resolve(self, op: OpRecord) -> Resolution:
+        """Resolve and apply to the sequenced catalogue; nothing of a failed op but a made index is kept."""
+        if self._finished(op):  # canceled before its turn
+            return Resolution()
+        made: CatalogueChange | None = None
+        node_new: dict[str, Any] | None = None
+        try:
+            if op.kind in (OpKind.DOCUMENTS_ADD, OpKind.SETTINGS):
+                made, node_new = self._make_if_missing(op)
+            resolution = _RESOLVERS[OpKind(op.kind)](self, op)
+        except ApiError as error:
+            physical = next(iter(made.indexes)) if made is not None else None
+            return Resolution(
+                physical=physical,
+                action=(Action.SETTINGS if made is not None else Action.NONE).value,
+                everywhere=made is not None,
+                node_settings=node_new,
+                change=made,
+                error=error.body(),
+            )
+        if resolution.change is not None:
+            self._apply(resolution.change)
+        if made is not None:
+            resolution = _with_made(resolution, made, node_new)
+        return resolution
+
+    def _apply(self, change: CatalogueChange) -> None:
+        self._applied.append(self._cluster.sequenced.apply(change, now_ns=self._now_ns()))
+
+    def _make_if_missing(self, op: OpRecord) -> tuple[CatalogueChange | None, dict[str, Any] | None]:
+        uid = op.index_uid
+        assert uid is not None
+        if self._cluster.sequenced.find(uid) is not None:
+            return None, None
+        if not op.args.get("may_create", True):
+            raise index_not_found(uid)
+        index = self._new_index(None)
+        change = CatalogueChange(
+            names={uid: index.physical}, indexes={index.physical: IndexChange(created=index)}
+        )
+        self._apply(change)
+        return change, node_settings(index.settings)
+
+    def _new_index(self, primary_key: str | None) -> IndexState:
+        physical = physical_uid(self._next_index)
+        self._next_index += 1
+        limits = self._limits
+        self._placements[physical] = self._cluster.propose(limits.shards, limits.replication_factor)
+        return resolving.fresh_index(physical, meili_settings.defaults(), self._now_ns(), primary_key)
+
+    def _shard_count(self, physical: str) -> int:
+        record = self._placements.get(physical) or self._cluster.placement[physical]
+        return len(record.shards)
+
+    def _add(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
+        documents = self._log.payload(op.id) or []
+        merge = bool(op.args.get("merge"))
+        primary_key = self._primary_key(index, op.args.get("primary_key"), documents)
+        if primary_key is None:
+            return Resolution(physical=index.physical, details=_added(0, 0))
+        ids = document_ids(documents, primary_key)
+        physical = index.physical
+        book = self.books.book(physical)
+        added = sequence_add(
+            documents,
+            ids,
+            self.books.known(physical, ids),
+            book,
+            shard_count=self._shard_count(physical),
+            merge=merge,
+            skip_creation=bool(op.args.get("skip_creation")),
+            field_order=index.field_order,
+        )
+        first = () if index.primary_key or "." in primary_key else (primary_key,)
+        change = IndexChange(
+            primary_key=primary_key,
+            new_fields=(*first, *added.new_fields),
+            document_count=book.size_after(added.delta),
+            field_distribution=book.distribution_after(added.delta),
+        )
+        self.books.put(physical, added.rows, added.delta)
+        return Resolution(
+            physical=physical,
+            action=(Action.ADD if added.shards else Action.NONE).value,
+            seqs=added.seqs,
+            shards=added.shards,
+            merge=merge,
+            primary_key=primary_key,
+            change=CatalogueChange(indexes={physical: change}),
+            created_ids=added.created,
+            details=_added(len(documents), added.distinct_count),
+        )
+
+    def _primary_key(self, index: IndexState, asked: str | None, documents: list[Any]) -> str | None:
+        if index.primary_key is not None:
+            if asked is not None and asked != index.primary_key:
+                raise primary_key_taken(index.primary_key)
+            return index.primary_key
+        if asked is not None:
+            return asked
+        return infer_primary_key(documents) if documents else None
+
+    def _delete(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
+        return self._delete_ids(index, self._log.payload(op.id) or [], op)
+
+    def _delete_matching(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
+        answer = self._answers.get(op.id, [])
+        if isinstance(answer, ApiError):
+            raise answer
+        return self._delete_ids(index, answer, op)
+
+    def _delete_ids(self, index: IndexState, ids: list[str], op: OpRecord) -> Resolution:
+        physical = index.physical
+        book = self.books.book(physical)
+        deleted = sequence_delete(
+            ids, self.books.known(physical, ids), shard_count=self._shard_count(physical)
+        )
+        change = IndexChange(
+            document_count=book.size_after(deleted.delta),
+            field_distribution=book.distribution_after(deleted.delta),
+        )
+        self.books.remove(physical, deleted.ids, deleted.delta)
+        details = dict(self._log.tasks[op.id].details or {})
+        details["deletedDocuments"] = len(deleted.ids)
+        return Resolution(
+            physical=physical,
+            action=(Action.DELETE if deleted.ids else Action.NONE).value,
+            ids=deleted.ids,
+            shards=deleted.shards,
+            change=CatalogueChange(indexes={physical: change}),
+            details=details,
+        )
+
+    def _clear(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
+        physical = index.physical
+        count = self.books.book(physical).size_after(BookDelta())
+        self.books.clear(physical)
+        change = IndexChange(document_count=0, field_distribution={})
+        return Resolution(
+            physical=physical,
+            action=(Action.CLEAR if count else Action.NONE).value,
+            everywhere=count > 0,
+            change=CatalogueChange(indexes={physical: change}),
+            details={"deletedDocuments": count},
+        )
+
+    def _edit(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        resolving.require(self._cluster.sequenced, op.index_uid)
+        answer = self._answers.get(op.id, [])
+        if isinstance(answer, ApiError):
+            raise answer
+        raise ApiError(
+            "miroir_not_supported", "Editing documents by function is not available through Miroir."
+        )
+
+    def _settings(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
+        write = SettingsWrite(patch=op.args["patch"], reset_all=op.args["reset_all"])
+        try:
+            wanted = meili_settings.apply_write(index.settings, write)
+        except ApiError as error:
+            raise ApiError(error.code, f"Index `{op.index_uid}`: {error.message}") from None
+        return resolving.configure(index, wanted, self._log.tasks[op.id].details)
+
+    def _create(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        if self._cluster.sequenced.find(op.index_uid) is not None:
+            raise ApiError("index_already_exists", f"Index `{op.index_uid}` already exists.")
+        index = self._new_index(op.args.get("primary_key"))
+        return resolving.create(self._cluster.sequenced, op.index_uid, index)
+
+    def _drop(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
+        count = self.books.book(index.physical).size_after(BookDelta())
+        resolution = resolving.delete(self._cluster.sequenced, op.index_uid, count)
+        self.books.forget(index.physical)
+        return resolution
+
+    def _update(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
+        return resolving.update(
+            self._cluster.sequenced,
+            op.index_uid,
+            new_uid=op.args.get("new_uid"),
+            primary_key=op.args.get("primary_key"),
+            document_count=self.books.book(index.physical).size_after(BookDelta()),
+        )
+
+    def _swap(self, op: OpRecord) -> Resolution:
+        return resolving.swap(self._cluster.sequenced, [tuple(swap) for swap in op.args["swaps"]])
+
+    def _compact(self, op: OpRecord) -> Resolution:
+        raise ApiError("miroir_not_supported", "Compacting an index is not available through Miroir.")
+
+
+_RESOLVERS: dict[OpKind, Callable[[Sequencer, OpRecord], Resolution]] = {
+    OpKind.DOCUMENTS_ADD: Sequencer._add,
+    OpKind.DOCUMENTS_DELETE: Sequencer._delete,
+    OpKind.DOCUMENTS_DELETE_FILTER: Sequencer._delete_matching,
+    OpKind.DOCUMENTS_CLEAR: Sequencer._clear,
+    OpKind.DOCUMENTS_EDIT: Sequencer._edit,
+    OpKind.SETTINGS: Sequencer._settings,
+    OpKind.INDEX_CREATE: Sequencer._create,
+    OpKind.INDEX_DELETE: Sequencer._drop,
+    OpKind.INDEX_UPDATE: Sequencer._update,
+    OpKind.INDEX_SWAP: Sequencer._swap,
+    OpKind.INDEX_COMPACT: Sequencer._compact,
+}
+
+
+def _added(received: int, indexed: int) -> dict[str, Any]:
+    return {"receivedDocuments": received, "indexedDocuments": indexed}
+
+
+def _with_made(resolution: Resolution, made: CatalogueChange, node_new: dict[str, Any] | None) -> Resolution:
+    """The op also makes its index: one change of the catalogue, and settings before anything else."""
+    (physical,) = made.indexes
+    later = resolution.change
+    patch = made.indexes[physical]
+    if later is not None and physical in later.indexes:
+        patch = msgspec.structs.replace(later.indexes[physical], created=patch.created)
+    return msgspec.structs.replace(
+        resolution,
+        physical=physical,
+        change=CatalogueChange(names=made.names, indexes={physical: patch}),
+        node_settings=resolution.node_settings or node_new,
+    )
+
+
+def store_applied(tx: Tx, which: str, applied: Applied) -> None:
+    """Write the rows of one catalogue that changed."""
+    for logical, physical in applied.names.items():
+        if physical is None:
+            tx.delete(Table.CATALOGUE, (which, "name", logical))
+        else:
+            tx.put(Table.CATALOGUE, (which, "name", logical), physical.encode())
+    for physical, state in applied.indexes.items():
+        if state is None:
+            tx.delete(Table.CATALOGUE, (which, "index", physical))
+        else:
+            tx.put(Table.CATALOGUE, (which, "index", physical), encode(state))

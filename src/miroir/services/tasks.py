@@ -1,0 +1,138 @@
+"""Tasks and batches over the op log's records: one batch per task; cancelation and deletion act at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from miroir.core.records import encode
+from miroir.meili import tasks as words
+from miroir.meili.commands import Access, TasksQuery, TasksSelect
+from miroir.meili.tasks import FINISHED, Batch, Task
+from miroir.ports.store import Store, Table, Tx
+from miroir.services.oplog import OpLog
+
+
+class Tasks:
+    """Reads and changes task records."""
+
+    def __init__(
+        self, store: Store, log: OpLog, now_ns: Callable[[], int], *, changed: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._now_ns = now_ns
+        self._changed = changed
+
+    def all(self) -> Sequence[Task]:
+        """Every task, oldest first."""
+        tasks = self._log.tasks
+        return [tasks[uid] for uid in sorted(tasks)]
+
+    def batches(self) -> dict[int, Batch]:
+        """Every batch by uid: each task that was started is one."""
+        return {
+            task.uid: Batch(uid=task.uid, started_at=task.started_at or 0, finished_at=task.finished_at)
+            for task in self._log.tasks.values()
+            if task.batch_uid == task.uid
+        }
+
+    def find(self, uid: int, access: Access) -> Task:
+        """One task. Raises ApiError task_not_found, also for one the key may not see."""
+        task = self._log.tasks.get(uid)
+        if task is None or not words.visible(task, access):
+            raise words.task_not_found(uid)
+        return task
+
+    def list_view(self, query: TasksQuery, access: Access) -> dict[str, Any]:
+        """GET /tasks."""
+        return words.list_view(words.select_page(self.all(), query, access))
+
+    async def cancel(self, selection: TasksSelect, access: Access) -> Task:
+        """Cancel what was selected and has not reached any node; the rest goes on.
+
+        An op that is sequenced is on its way to nodes or already there, and its documents are counted: it can
+        no longer be taken back alone.
+        """
+        now = self._now_ns()
+        matched = words.select(self.all(), selection, access)
+        victims = [task for task in words.cancelable(self.all(), matched) if self._is_cancelable(task.uid)]
+        details = {
+            "matchedTasks": len(matched),
+            "canceledTasks": len(victims),
+            "originalFilter": selection.original_filter,
+        }
+        record = await self._log.record(_ended("taskCancelation", details, now))
+        canceled = {
+            task.uid: msgspec.structs.replace(
+                task,
+                status="canceled",
+                canceled_by=record.uid,
+                started_at=record.started_at,
+                finished_at=record.finished_at,
+                batch_uid=record.uid,
+                details=task.details and {k: 0 if v is None else v for k, v in task.details.items()},
+            )
+            for task in victims
+            if self._is_cancelable(task.uid)  # it may have been sequenced while the record was written
+        }
+        self._log.tasks.update(canceled)
+        if len(canceled) != len(victims):
+            record = msgspec.structs.replace(record, details={**details, "canceledTasks": len(canceled)})
+            self._log.tasks[record.uid] = record
+
+        def store(tx: Tx) -> None:
+            tx.put(Table.TASKS, (record.uid,), encode(record))
+            for uid, task in canceled.items():
+                tx.put(Table.TASKS, (uid,), encode(task))
+
+        await self._store.transact(store)
+        self._changed()
+        return record
+
+    async def delete(self, selection: TasksSelect, access: Access) -> Task:
+        """Delete the finished ones of what was selected."""
+        now = self._now_ns()
+        matched = words.select(self.all(), selection, access)
+        victims = [task.uid for task in words.deletable(self.all(), matched) if self._is_done(task.uid)]
+        details = {
+            "matchedTasks": len(matched),
+            "deletedTasks": len(victims),
+            "originalFilter": selection.original_filter,
+        }
+        record = await self._log.record(_ended("taskDeletion", details, now))
+        await self.remove(victims)
+        return record
+
+    async def remove(self, uids: Sequence[int]) -> None:
+        """Forget tasks that have ended."""
+        await self._store.transact(lambda tx: tx.delete_many(Table.TASKS, ((uid,) for uid in uids)))
+        for uid in uids:
+            self._log.tasks.pop(uid, None)
+
+    def _is_cancelable(self, uid: int) -> bool:
+        op = self._log.ops.get(uid)
+        return (
+            op is not None
+            and op.stage == "accepted"
+            and uid not in self._log.claimed
+            and self._log.tasks[uid].status not in FINISHED
+        )
+
+    def _is_done(self, uid: int) -> bool:
+        op = self._log.ops.get(uid)
+        return op is None or op.stage == "done"
+
+
+def _ended(kind: str, details: dict[str, Any], now_ns: int) -> Task:
+    return Task(
+        uid=0,
+        kind=kind,
+        status="succeeded",
+        details=details,
+        enqueued_at=now_ns,
+        started_at=now_ns,
+        finished_at=now_ns,
+    )
