@@ -13,6 +13,8 @@ from miroir.core.reserved import GHOST_FIELD, SEQ_FIELD, SHARD_FIELD
 
 #: Facet values a node may answer: merged counts are exact only while no node truncates.
 NODE_FACET_VALUES_MIN = 100_000
+#: Behind experimental features that nodes do not have on, and of no use to one shard alone.
+_NOT_FOR_NODES = ("foreignKeys", "chat")
 _CUTOFF_DEFAULT_MS = 1500
 _CUTOFF_FACTOR = 4
 
@@ -31,7 +33,7 @@ def node_settings(client: Mapping[str, Any], *, exact: bool = False) -> dict[str
         client: the client's effective settings, canonical keys.
         exact: vocabulary documents are kept on the shards and must be told apart.
     """
-    settings = dict(client)
+    settings = {key: value for key, value in client.items() if key not in _NOT_FOR_NODES}
     settings["displayedAttributes"] = ["*"]
     ours = [_by_equality(SHARD_FIELD), _by_equality(SEQ_FIELD)]
     if exact:
