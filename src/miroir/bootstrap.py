@@ -23,6 +23,7 @@ from miroir.adapters.store_sqlite import SqliteStore
 from miroir.api.admin import Admin, Shape
 from miroir.api.backend import OrchestratorBackend
 from miroir.api.backend_reads import read_handlers
+from miroir.api.backend_writes import write_handlers
 from miroir.api.front import Front, note_failure
 from miroir.api.server import serve_http
 from miroir.config import Config, Secret
@@ -111,9 +112,11 @@ def build(
     writes.on_task_end(lambda tasks: note_ends(metrics, tasks))
     backend = OrchestratorBackend(
         read_handlers(reads),
+        write_handlers(writes, master_key=_reveal(config.master_key)),
         master_key=_reveal(config.master_key),
         keys=writes.keys,
         now_ns=now_ns,
+        features=lambda: writes.registry.features,
     )
     admin = Admin(
         writes.cluster.snapshot,

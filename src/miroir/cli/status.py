@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -28,13 +29,13 @@ def run(url: str | None, admin_key: str | None, data: Path, *, as_json: bool) ->
     if as_json:
         click.echo(json.dumps(topology, indent=2))
     else:
-        show(topology, Console())
+        show(topology, Console(width=None if sys.stdout.isatty() else 140))
     return 0 if topology["fully_covered"] else 1
 
 
 def show(topology: dict[str, Any], console: Console) -> None:
     """Print nodes, lanes, shards and tasks."""
-    table = Table(title=None, pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("node", "group", "state", "shards", "lag (ops)", "last seen", "address"):
         table.add_column(column, justify="right" if column in ("group", "shards", "lag (ops)") else "left")
     for node in topology["nodes"]:
