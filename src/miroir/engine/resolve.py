@@ -15,10 +15,9 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from miroir.engine.graph import Located, QueryGraph, Zero
+from miroir.engine.neighbours import AttributeNeighbours, Neighbours, WordNeighbours
 from miroir.engine.packed import (
-    D16,
     Packed,
-    adjacent,
     documents_of,
     fields_of,
     positions_of,
@@ -29,13 +28,12 @@ from miroir.engine.packed import (
 from miroir.engine.positions import position_costs
 from miroir.engine.query import Phrase, QueryTerm
 from miroir.engine.text import TextIndex
+from miroir.engine.version_cache import bitmap_weight
 
 _ADJACENT = 1
 _PHRASE_WINDOW = 3
 
 
-#: Occurrences at one end of a pair, what identifies them, and the phrase that must be there too.
-_Side: TypeAlias = tuple[Hashable, Packed, Phrase | None]
 _Labels: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -51,10 +49,6 @@ class Restriction:
         return self.tolerant | self.exact
 
 
-def _bitmap_weight(documents: BitMap) -> int:
-    return 64 + 4 * len(documents)
-
-
 def _packed_weight(packed: Packed) -> int:
     return packed.nbytes
 
@@ -68,7 +62,11 @@ class Resolver:
         self.text = text
         self.terms = terms
         self.restriction = restriction
+        self.neighbours: Neighbours = (
+            AttributeNeighbours(self) if text.rules.by_attribute else WordNeighbours(self)
+        )
         self._documents: dict[tuple[int, int, bool, bool], BitMap] = {}
+        self._phrases: dict[Phrase, BitMap] = {}
 
     # --- what a node stands for -------------------------------------------------------------------
 
@@ -147,14 +145,14 @@ class Resolver:
                 arrays.append(self._prefix_reachable(prefix, derived=bool(self.terms[node.term].ngram_words)))
             return documents_of(union(arrays))
 
-        return self.text.cache.get(("documents", self._key(node), self.restriction), compute, _bitmap_weight)
+        return self.text.cache.get(("documents", self.key(node), self.restriction), compute, bitmap_weight)
 
-    def word_documents(self, word: str) -> BitMap:
-        """Documents that contain the word as written, within the searched attributes."""
+    def word_documents(self, word: str, *, derived: bool = False) -> BitMap:
+        """Documents that contain the word, within the searched attributes; as written unless `derived`."""
         return self.text.cache.get(
-            ("word", word, self.restriction),
-            lambda: documents_of(self._reachable(word, derived=False)),
-            _bitmap_weight,
+            ("word", word, derived, self.restriction),
+            lambda: documents_of(self._reachable(word, derived=derived)),
+            bitmap_weight,
         )
 
     def _reachable(self, word: str, *, derived: bool) -> Packed:
@@ -180,7 +178,7 @@ class Resolver:
             _packed_weight,
         )
 
-    def _key(self, node: Located) -> Hashable:
+    def key(self, node: Located) -> Hashable:
         """Identifies the words of a node within the index version."""
         term = self.terms[node.term]
         return (
@@ -200,15 +198,21 @@ class Resolver:
             written, derived = self.words(node)
             return union([self.text.occurrences(word) for word in (*written, *derived)])
 
-        return self.text.cache.get(("words", self._key(node)), compute, _packed_weight)
+        return self.text.cache.get(("words", self.key(node)), compute, _packed_weight)
 
     # --- phrases and pairs ------------------------------------------------------------------------
 
     def phrase_documents(self, phrase: Phrase) -> BitMap:
         """Documents that contain the words of the phrase in a row; None stands for any word between."""
-        return self.text.cache.get(
-            ("phrase", phrase, self.restriction), lambda: self._compute_phrase(phrase), _bitmap_weight
-        )
+        found = self._phrases.get(phrase)
+        if found is None:
+            key = ("phrase", phrase, self.restriction)
+            if self.neighbours.is_lasting:
+                found = self.text.cache.get(key, lambda: self._compute_phrase(phrase), bitmap_weight)
+            else:
+                found = self._compute_phrase(phrase)
+            self._phrases[phrase] = found
+        return found
 
     def _compute_phrase(self, phrase: Phrase) -> BitMap:
         words = [word for word in phrase if word is not None]
@@ -223,121 +227,22 @@ class Resolver:
             for i, left in enumerate(part):
                 for gap, right in enumerate(part[i + 1 :]):
                     if left is not None and right is not None:
-                        found = found & self.within_distance(left, right, gap + 1)
+                        found = found & self.neighbours.within_distance(left, right, gap + 1)
         return found
-
-    def within_distance(self, left: str, right: str, distance: int) -> BitMap:
-        """Documents where `right` follows `left` within `distance`; by attribute: both in one field."""
-        if self.text.rules.by_attribute:
-            first, second = self.text.occurrences(left), self.text.occurrences(right)
-            return self._same_field(("word", left), ("word", right), first, second)
-        key = ("pair", left, right, distance)
-
-        def compute() -> BitMap:
-            first, second = self.text.occurrences(left), self.text.occurrences(right)
-            return BitMap.union(*[adjacent(first, second, k) for k in range(1, distance + 1)])
-
-        return self.text.cache.get(key, compute, _bitmap_weight)
 
     def best_split(self, word: str) -> Phrase | None:
         """The cut in two whose halves stand side by side in most documents of the index; first wins."""
         best: Phrase | None = None
-        best_count = -1 if self.text.rules.by_attribute else 0
+        best_count = self.neighbours.split_count_min - 1
         for cut in range(1, len(word)):
             left, right = word[:cut], word[cut:]
             if left not in self.text.postings or right not in self.text.postings:
                 count = 0
             else:
-                count = len(self.within_distance(left, right, _ADJACENT))
+                count = len(self.neighbours.within_distance(left, right, _ADJACENT))
             if count > best_count:
                 best, best_count = (left, right), count
         return best
-
-    def near(self, left: Located, right: Located, forward: int, backward: int, universe: BitMap) -> BitMap:
-        """Documents where `right` follows `left` at exactly `forward`, or precedes it at `backward` (if >= 1)."""
-        if self.text.rules.by_attribute:
-            return self._near_by_attribute(left, right, universe)
-        left_words = self.word_occurrences(left)
-        found = BitMap()
-        prefix = self.stored_prefix(right)
-        if prefix is not None:
-            after = self.prefix_occurrences(prefix)
-            found |= self._adjacent(
-                ("words", self._key(left)), ("prefix", prefix), left_words, after, forward
-            )
-            if backward >= 1:
-                # In reversed order only the prefix itself, taken as a word, counts.
-                before = self.text.occurrences(prefix)
-                found |= self._adjacent(
-                    ("word", prefix), ("words", self._key(left)), before, left_words, backward
-                )
-            for phrase in self.phrases(left):
-                if phrase[-1] is not None and not universe.isdisjoint(self.phrase_documents(phrase)):
-                    last = self.text.occurrences(phrase[-1])
-                    found |= self._adjacent(("word", phrase[-1]), ("prefix", prefix), last, after, forward)
-        lefts = self._side(left, -1)
-        rights = self._side(right, 0)
-        for left_key, left_packed, left_phrase in lefts:
-            for right_key, right_packed, right_phrase in rights:
-                documents = self._adjacent(left_key, right_key, left_packed, right_packed, forward)
-                if left_phrase is None and right_phrase is None:
-                    found |= documents
-                    if backward >= 1:
-                        found |= self._adjacent(right_key, left_key, right_packed, left_packed, backward)
-                    continue
-                for needed in (left_phrase, right_phrase):
-                    if needed is not None and documents:
-                        documents = documents & self.phrase_documents(needed)
-                found |= documents
-        return found & universe
-
-    def _side(self, node: Located, end: int) -> list[_Side]:
-        """The node's single words together, then the outer word of each of its phrases."""
-        side: list[_Side] = [(("words", self._key(node)), self.word_occurrences(node), None)]
-        for phrase in self.phrases(node):
-            word = phrase[end]
-            if word is not None:
-                side.append((("word", word), self.text.occurrences(word), phrase))
-        return side
-
-    def _adjacent(
-        self, left_key: Hashable, right_key: Hashable, left: Packed, right: Packed, distance: int
-    ) -> BitMap:
-        if not len(left) or not len(right):
-            return BitMap()
-        return self.text.cache.get(
-            ("adjacent", left_key, right_key, distance),
-            lambda: adjacent(left, right, distance),
-            _bitmap_weight,
-        )
-
-    def _near_by_attribute(self, left: Located, right: Located, universe: BitMap) -> BitMap:
-        found = BitMap()
-        sides = [self._side(left, -1), self._side(right, 0)]
-        prefix = self.stored_prefix(right)
-        if prefix is not None:
-            sides[1].append((("prefix", prefix), self.prefix_occurrences(prefix), None))
-        for left_key, left_packed, left_phrase in sides[0]:
-            for right_key, right_packed, right_phrase in sides[1]:
-                candidates = universe
-                for needed in (left_phrase, right_phrase):
-                    if needed is not None:
-                        candidates = candidates & self.phrase_documents(needed)
-                if candidates:
-                    found |= self._same_field(left_key, right_key, left_packed, right_packed) & candidates
-        return found
-
-    def _same_field(self, left_key: Hashable, right_key: Hashable, left: Packed, right: Packed) -> BitMap:
-        """Documents with both sides in one field."""
-
-        def compute() -> BitMap:
-            common = np.intersect1d(left >> D16, right >> D16) << D16
-            if self.restriction is not None:
-                common = within(common, self.restriction.fields)
-            return documents_of(common)
-
-        key = ("same field", left_key, right_key, self.restriction)
-        return self.text.cache.get(key, compute, _bitmap_weight)
 
     # --- fields and positions ---------------------------------------------------------------------
 
@@ -358,7 +263,7 @@ class Resolver:
                     )
             return union(arrays)
 
-        return self.text.cache.get(("placed", self._key(node), self.restriction), compute, _packed_weight)
+        return self.text.cache.get(("placed", self.key(node), self.restriction), compute, _packed_weight)
 
     def documents_by_weight(self, node: Located) -> dict[int, BitMap]:
         """Attribute weight -> documents that contain the node in an attribute of that weight."""
@@ -372,7 +277,7 @@ class Resolver:
                 weights[number] = self.text.weight(number)
             return _grouped(packed, weights[fields_of(packed)])
 
-        return self.text.cache.get(("weights", self._key(node), self.restriction), compute, _groups_weight)
+        return self.text.cache.get(("weights", self.key(node), self.restriction), compute, _groups_weight)
 
     def documents_by_position_cost(self, node: Located) -> dict[int, BitMap]:
         """Cost of the distance to the query position -> documents with the node there, in any field."""
@@ -382,7 +287,7 @@ class Resolver:
             costs = position_costs(node.first_position, node.size)
             return _grouped(packed, costs[positions_of(packed)])
 
-        key = ("positions", self._key(node), self.restriction, node.first_position, node.size)
+        key = ("positions", self.key(node), self.restriction, node.first_position, node.size)
         return self.text.cache.get(key, compute, _groups_weight)
 
     def graph_documents(self, graph: QueryGraph, universe: BitMap) -> BitMap:
@@ -408,4 +313,4 @@ def _grouped(packed: Packed, labels: _Labels) -> dict[int, BitMap]:
 
 
 def _groups_weight(groups: dict[int, BitMap]) -> int:
-    return sum(map(_bitmap_weight, groups.values()))
+    return sum(map(bitmap_weight, groups.values()))

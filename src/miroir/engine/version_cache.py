@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from pyroaring import BitMap
+
 T = TypeVar("T")
 
 
@@ -32,3 +34,8 @@ class VersionCache:
                 oldest = next(iter(self._entries))
                 self._weight -= self._entries.pop(oldest)[1]
         return result
+
+
+def bitmap_weight(documents: BitMap) -> int:
+    """About how many bytes a document set takes."""
+    return 64 + 4 * len(documents)

@@ -65,7 +65,6 @@ class GraphRule(ABC):
     def start(self, universe: BitMap, graph: QueryGraph | None) -> None:
         assert graph is not None, "a graph rule needs a query"
         self._graph = graph
-        self._start_universe = universe
         self._conditions: list[Condition] = []
         self._found: dict[int, BitMap] = {}
         self._edges = self._build_edges(graph)
@@ -129,11 +128,11 @@ class GraphRule(ABC):
         found = None if edge.condition is None else self._found.get(edge.condition)
         return found is not None and not found
 
-    def documents_of(self, condition: int) -> BitMap:
-        """Documents of the start universe that satisfy a condition, remembered until the next start."""
+    def documents_of(self, condition: int, universe: BitMap) -> BitMap:
+        """Documents that satisfy a condition, remembered until the next start: `universe` only shrinks."""
         found = self._found.get(condition)
         if found is None:
-            found = self.documents(self._conditions[condition], self._start_universe) & self._start_universe
+            found = self.documents(self._conditions[condition], universe) & universe
             self._found[condition] = found
             self._saw_dead |= not found
         return found
@@ -180,7 +179,7 @@ class _PathSearch:
                 continue
             if edge.target in excluded or not self._visited.isdisjoint(edge.excluded):
                 continue
-            found = documents & self._rule.documents_of(edge.condition)
+            found = documents & self._rule.documents_of(edge.condition, self.remaining)
             if not found:
                 continue
             self._path.append(edge.condition)

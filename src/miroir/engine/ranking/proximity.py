@@ -31,4 +31,4 @@ class ProximityRule(GraphRule):
         if condition.key is None:
             return self.resolver.documents(condition.node)
         source, cost = cast(tuple[Located, int], condition.key)
-        return self.resolver.near(source, condition.node, cost + 1, cost, universe)
+        return self.resolver.neighbours.near(source, condition.node, cost + 1, cost, universe)
