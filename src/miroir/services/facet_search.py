@@ -21,6 +21,10 @@ class FacetSearch:
 
     async def search(self, reading: Reading, query: FacetSearchQuery) -> dict[str, Any]:
         """The answer's JSON, `processingTimeMs` for the caller to fill in. Raises ApiError."""
+        if query.facet_name.startswith(RESERVED_PREFIX):
+            raise ApiError(
+                "invalid_facet_search_facet_name", f"Attribute `{query.facet_name}` is not facet-searchable."
+            )
         body = facet_search_body(query)
         try:
             answers = await self._scatter.ask(
@@ -32,10 +36,6 @@ class FacetSearch:
             )
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
-        if query.facet_name.startswith(RESERVED_PREFIX):
-            raise ApiError(
-                "invalid_facet_search_facet_name", f"Attribute `{query.facet_name}` is not facet-searchable."
-            )
         hits = merge_facet_hits(
             [answer.value["facetHits"] for answer in answers], reading.index, query.facet_name
         )

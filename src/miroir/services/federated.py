@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -89,7 +89,10 @@ class FederatedSearch:
                         readings[position], query, depth=depth, needed=(distinct,) if distinct else ()
                     )
                 except ApiError as error:
-                    return ApiError(error.code, f"Inside `.queries[{position}]`: {error.message}")
+                    where = f"Inside `.queries[{position}]`: "
+                    if error.code == "invalid_search_facets":
+                        where += f"Inside `.federation.facetsByIndex.{item.index_uid}`: "
+                    return ApiError(error.code, where + error.message)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(position)) for position in range(len(request.queries))]
@@ -170,6 +173,27 @@ def _shown_position(request: MultiSearch, position: int) -> int:
     return position if chosen is None else chosen
 
 
+_ORDERS = {"alpha": "alphabetically", "count": "by count"}
+
+
+def _check_facet_orders(readings: Sequence[Reading], by_index: Mapping[str, Mapping[str, Any]]) -> None:
+    """Counts of one facet can be merged only where all indexes order its values alike. Raises ApiError."""
+    first: dict[str, IndexView] = {}
+    for position, reading in enumerate(readings):
+        index = reading.index
+        for facet in by_index.get(index.uid, {}).get("distribution", {}):
+            other = first.setdefault(facet, index)
+            before, here = facet_order(other, facet), facet_order(index, facet)
+            if before != here:
+                raise ApiError(
+                    "invalid_multi_search_facet_order",
+                    f"Inside `.queries[{position}]`: Inside `.federation.facetsByIndex.{index.uid}`: Inconsistent "
+                    f"order for values in facet `{facet}`: index `{other.uid}` orders {_ORDERS[before]}, but index "
+                    f"`{index.uid}` orders {_ORDERS[here]}.\n - Hint: Remove `federation.mergeFacets` or change "
+                    "`faceting.sortFacetValuesBy` to be consistent in settings.",
+                )
+
+
 def _facets(
     readings: Sequence[Reading],
     federation: Federation,
@@ -187,8 +211,11 @@ def _facets(
         }
         for uid in sorted(facets)
     }
+    if not by_index:
+        return {}
     if federation.merge_facets is None:
         return {"facetsByIndex": by_index}
+    _check_facet_orders(readings, by_index)
     orders = {
         facet: facet_order(indexes[uid], facet)
         for uid, part in by_index.items()

@@ -86,7 +86,8 @@ class Reads:
                 if uid not in snapshot.indexes:
                     raise _InsideQueryError(
                         "index_not_found",
-                        f"Inside `.federation.facetsByIndex.{uid}`: Index `{uid}` not found.\n - Note: index `{uid}` is not used in queries",
+                        f"Inside `.federation.facetsByIndex.{uid}`: Index `{uid}` not found.\n"
+                        f" - Note: index `{uid}` is not used in queries",
                     )
             result = await self._federated.search(readings, request)
             return 200, self._complete(result, started, None)
