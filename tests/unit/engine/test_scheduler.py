@@ -214,7 +214,7 @@ def test_any_history_with_crashes_ends_like_the_plain_model(operations: list[tup
                 half = asyncio.ensure_future(client.engine.step())
                 await asyncio.sleep(0)
                 half.cancel()
-                await asyncio.gather(half, return_exceptions=True)
+                await asyncio.wait([half])
                 client.engine = await client.engine.crash()
         await client.engine.drain()
         assert await client.documents("movies") == model
