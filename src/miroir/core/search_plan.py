@@ -273,6 +273,17 @@ def count_only(plan: SearchPlan, share: Share, extra: FilterValue | None = None)
     return with_filter(body, share.shard_filter, plan.filter, extra)
 
 
+def above(plan: SearchPlan, share: Share, threshold: float) -> JsonObject:
+    """Exhaustive totals and facets of the hits above a threshold; in page mode a node looks at all of them."""
+    body = plan.matching | {"page": 1, "hitsPerPage": 1, "attributesToRetrieve": []}
+    body["rankingScoreThreshold"] = threshold
+    if plan.distinct:
+        body["distinct"] = plan.distinct
+    if plan.query.facets:
+        body["facets"] = list(plan.query.facets)
+    return with_filter(body, share.shard_filter, plan.filter)
+
+
 def distinct_values(plan: SearchPlan, share: Share) -> JsonObject:
     """As `count_only`, with the values of the distinct attribute as a facet."""
     body = count_only(plan, share)

@@ -12,6 +12,7 @@ from miroir.core.facet_merge import FacetSum
 from miroir.core.merging import Hit, merge, repair_scores, take_hits
 from miroir.core.search_plan import (
     SearchPlan,
+    above,
     count_only,
     deeper,
     distinct_values,
@@ -150,10 +151,21 @@ class Ranker:
         ranked.hits = kept
         ranked.values = ranked.values[: len(kept)]
         if not reached:
+            if ranked.plan.query.is_paged and counted:
+                await self._count_above(reading, ranked, threshold)
             return
         ranked.total = len(kept)
         if ranked.facets is not None and counted:
             ranked.facets = facet_sum(await self._count_hits(reading, ranked, kept))
+
+    async def _count_above(self, reading: Reading, ranked: Ranked, threshold: float) -> None:
+        """Exhaustive totals where more hits pass than can be reached: by the nodes' own, unrepaired scores."""
+        answers = await self._scatter.ask(
+            reading, lambda share, _: Ask("/search", above(ranked.plan, share, threshold))
+        )
+        ranked.total = sum(answer.value["totalHits"] for answer in answers)
+        if ranked.facets is not None:
+            ranked.facets = facet_sum(answers)
 
     async def _count_hits(self, reading: Reading, ranked: Ranked, hits: Sequence[Hit]) -> list[Answer]:
         """Facets of exactly these hits."""
