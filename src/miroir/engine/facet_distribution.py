@@ -23,8 +23,6 @@ CANDIDATES_THRESHOLD = 3000
 DEFAULT_MAX_VALUES = 100
 _GROUP_SIZE = 4
 _LEVEL_SIZE_MIN = 5
-#: So many values of one field in one batch are built in bulk.
-_BULK_FROM = 1000
 
 Distribution = dict[str, dict[str, int]]
 Stats = dict[str, dict[str, float]]
@@ -208,11 +206,10 @@ _Level = list[tuple[int, BitMap, int]]  #: (first child, documents, number of ch
 def _tree(leaves: Sequence[BitMap]) -> list[_Level]:
     """The levels of the facet tree that loading all values at once makes, leaves first.
 
-    Few values are added one by one, which makes one level of groups at most; many are built in bulk.
+    A tree that grew over several batches has other groups, so equal counts may come in another order there.
     """
     levels: list[_Level] = [[(place, documents, 1) for place, documents in enumerate(leaves)]]
-    most = 1 if len(leaves) < _BULK_FROM else len(leaves)
-    while len(levels) <= most and len(levels[-1]) // _GROUP_SIZE >= _LEVEL_SIZE_MIN:
+    while len(levels[-1]) // _GROUP_SIZE >= _LEVEL_SIZE_MIN:
         below = levels[-1]
         groups: _Level = []
         for start in range(0, len(below), _GROUP_SIZE):
