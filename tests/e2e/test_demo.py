@@ -29,6 +29,7 @@ class Demo:
         self.folder = folder
         self.url = f"http://127.0.0.1:{port}"
         self._output = folder.with_suffix(".txt")
+        self._clients: list[Client] = []
         argv = [sys.executable, "-m", "miroir", "demo", "--data", str(folder), "--port", str(port)]
         with self._output.open("wb") as out:
             self.process = subprocess.Popen([*argv, *options], stdout=out, stderr=out)
@@ -47,10 +48,14 @@ class Demo:
     def cluster(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "cluster.json").read_text()))
 
-    def client(self) -> Client:
-        return Client(self.url, KEY)
+    def client(self, url: str | None = None, key: str = KEY) -> Client:
+        """A client of the cluster, or of one node; closed when the demo is stopped."""
+        self._clients.append(Client(url or self.url, key))
+        return self._clients[-1]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
+        for client in self._clients:
+            client.close()
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(WITHIN_S)
@@ -117,7 +122,7 @@ def test_cluster_json_describes_every_process_and_is_private(tmp_path: Path) -> 
         for secret in (KEY, cluster["node_key"], cluster["admin_key"]):
             assert secret not in words
         for node in cluster["nodes"]:
-            assert Client(node["url"], cluster["node_key"]).ask("GET", "/version")
+            assert running.client(node["url"], cluster["node_key"]).ask("GET", "/version")
         other = subprocess.run(
             [sys.executable, "-m", "miroir", "demo", "--data", str(folder), "--port", str(port)],
             capture_output=True, text=True, check=False,
@@ -149,7 +154,7 @@ def test_a_supervised_process_is_started_again(tmp_path: Path) -> None:
 
         def replaced() -> bool:
             now = running.cluster()["nodes"][0]
-            return bool(now["pid"] != before["pid"] and Client(now["url"]).answers("/health"))
+            return bool(now["pid"] != before["pid"] and running.client(now["url"]).answers("/health"))
 
         assert wait_until(replaced, timeout_s=WITHIN_S)
 

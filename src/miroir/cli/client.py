@@ -69,11 +69,13 @@ class Client:
         return found
 
     def answers(self, path: str) -> bool:
-        """Whether the server answers 200 there now."""
+        """Whether the server answers 200 there now; leaves no connection open."""
         try:
             return self.call("GET", path)[0] == 200
         except CallError:
             return False
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Drop the connection; the next call opens another."""

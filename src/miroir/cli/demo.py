@@ -222,7 +222,6 @@ def _await_start(child: Child, path: str) -> None:
     )
     if not probe.answers(path):
         raise DemoError(f"{child.program.name} did not start; its log ends:\n{child.last_words()}")
-    probe.close()
 
 
 def _watch(folder: ClusterDir, children: list[Child], shape: Shape, keys: Keys, *, supervise: bool) -> None:
