@@ -1,0 +1,233 @@
+"""The write path over embedded nodes: what the client sees, what the nodes hold, what survives."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import orjson
+import pytest
+
+from tests.support.virtual_time import run_virtual
+from tests.unit.services.small_cluster import SmallCluster
+
+
+def in_cluster(tmp_path, story, **options):
+    """Run `story(cluster)` with nodes and an orchestrator up."""
+    cluster = SmallCluster(tmp_path / "miroir.db", **options)
+
+    async def main():
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(cluster.running_nodes())
+            await stack.enter_async_context(cluster.orchestrator())
+            await cluster.live()
+            await story(cluster)
+
+    run_virtual(main())
+
+
+def docs(*numbers, **more):
+    return [{"id": n, "title": f"t{n}", **more} for n in numbers]
+
+
+def test_documents_reach_every_replica_of_their_shard_once(tmp_path):
+    async def story(c):
+        task = await c.done("POST", "/indexes/m/documents", docs(*range(50)))
+        assert task["status"] == "succeeded"
+        assert task["details"] == {"receivedDocuments": 50, "indexedDocuments": 50}
+        assert c.merged("m") == {str(n): d for n, d in enumerate(docs(*range(50)))}
+        stats = await c.get("/indexes/m/stats")
+        assert stats["numberOfDocuments"] == 50
+        assert stats["fieldDistribution"] == {"id": 50, "title": 50}
+        index = await c.get("/indexes/m")
+        assert index["primaryKey"] == "id"
+
+    in_cluster(tmp_path, story)
+
+
+def test_replace_merge_and_delete_by_ids_filter_and_all(tmp_path):
+    async def story(c):
+        await c.done("PATCH", "/indexes/m/settings", {"filterableAttributes": ["kind"]})
+        await c.done("POST", "/indexes/m/documents", docs(*range(10), kind="x"))
+        await c.done("PUT", "/indexes/m/documents", [{"id": 3, "extra": 1}])
+        await c.done("POST", "/indexes/m/documents", [{"id": 4, "kind": "y"}])
+        held = c.merged("m")
+        assert held["3"] == {"id": 3, "title": "t3", "kind": "x", "extra": 1}
+        assert held["4"] == {"id": 4, "kind": "y"}
+        task = await c.done("POST", "/indexes/m/documents/delete-batch", [1, 2, "2", 77])
+        assert task["details"] == {"providedIds": 4, "deletedDocuments": 2, "originalFilter": None}
+        task = await c.done("POST", "/indexes/m/documents/delete", {"filter": "kind = x"})
+        assert task["details"]["deletedDocuments"] == 7
+        assert set(c.merged("m")) == {"4"}
+        task = await c.done("DELETE", "/indexes/m/documents")
+        assert task["details"] == {"deletedDocuments": 1}
+        assert c.merged("m") == {}
+
+    in_cluster(tmp_path, story)
+
+
+def test_skip_creation_writes_only_what_exists(tmp_path):
+    async def story(c):
+        await c.done("POST", "/indexes/m/documents", docs(1, 2))
+        await c.done("PUT", "/indexes/m/documents", [{"id": 2, "n": 1}, {"id": 3}], query="skipCreation=true")
+        assert c.merged("m") == {"1": docs(1)[0], "2": {"id": 2, "title": "t2", "n": 1}}
+
+    in_cluster(tmp_path, story)
+
+
+def test_a_bad_document_fails_the_whole_payload_and_keeps_the_made_index(tmp_path):
+    async def story(c):
+        task = await c.done("POST", "/indexes/m/documents", [{"id": 1}, {"id": "a b"}])
+        assert task["status"] == "failed"
+        assert task["error"]["code"] == "invalid_document_id"
+        assert task["details"] == {"receivedDocuments": 2, "indexedDocuments": 0}
+        assert (await c.get("/indexes/m"))["primaryKey"] is None
+        assert c.merged("m") == {}
+
+    in_cluster(tmp_path, story)
+
+
+def test_reserved_fields_are_refused_before_anything_is_logged(tmp_path):
+    async def story(c):
+        reply = await c.ask("POST", "/indexes/m/documents", [{"id": 1, "_miroir_shard": 2}])
+        assert reply.status == 400
+        assert orjson.loads(reply.body)["code"] == "miroir_reserved_field"
+        assert (await c.get("/tasks"))["total"] == 0
+
+    in_cluster(tmp_path, story)
+
+
+def test_settings_come_back_as_the_client_set_them(tmp_path):
+    async def story(c):
+        wanted = {"rankingRules": ["words", "typo"], "sortableAttributes": ["b", "a"]}
+        await c.done("PATCH", "/indexes/m/settings", wanted)
+        settings = await c.get("/indexes/m/settings")
+        assert settings["rankingRules"] == ["words", "typo"]
+        assert settings["sortableAttributes"] == ["a", "b"]
+        assert b"_miroir" not in orjson.dumps(settings)
+        await c.done("DELETE", "/indexes/m/settings")
+        assert (await c.get("/indexes/m/settings"))["sortableAttributes"] == []
+        for engine in c.engines.values():
+            (live,) = [v for k, v in engine.scheduler.catalog.items() if k.startswith("miroir-0")]
+            assert live.index.settings["rankingRules"][-1] == "_miroir_seq:asc"
+
+    in_cluster(tmp_path, story)
+
+
+def test_indexes_are_made_renamed_swapped_and_deleted_by_name_only(tmp_path):
+    async def story(c):
+        assert (await c.done("POST", "/indexes", {"uid": "a", "primaryKey": "id"}))["status"] == "succeeded"
+        again = await c.done("POST", "/indexes", {"uid": "a"})
+        assert again["error"]["code"] == "index_already_exists"
+        await c.done("POST", "/indexes/a/documents", docs(1))
+        await c.done("POST", "/indexes/b/documents", docs(2))
+        await c.done("POST", "/swap-indexes", [{"indexes": ["a", "b"]}])
+        assert (set(c.merged("a")), set(c.merged("b"))) == ({"2"}, {"1"})
+        await c.done("PATCH", "/indexes/a", {"uid": "z"})
+        assert set(c.merged("z")) == {"2"}
+        task = await c.done("DELETE", "/indexes/z")
+        assert task["details"] == {"deletedDocuments": 1}
+        assert [i["uid"] for i in (await c.get("/indexes"))["results"]] == ["b"]
+        missing = await c.done("DELETE", "/indexes/z")
+        assert missing["error"]["code"] == "index_not_found"
+        await c.quiet()
+        held = [k for k in c.engines["a"].scheduler.catalog if k.startswith("miroir-0")]
+        assert len(held) == 1
+
+    in_cluster(tmp_path, story)
+
+
+def test_an_idempotency_key_gives_the_same_task_and_refuses_another_body(tmp_path):
+    async def story(c):
+        from miroir.meili.http import HttpRequest
+
+        headers = {"content-type": "application/json", "idempotency-key": "k"}
+
+        async def post(body: bytes):
+            return await c.edge.respond(HttpRequest("POST", "/indexes/m/documents", "", headers, body))
+
+        async with asyncio.TaskGroup() as group:
+            both = [group.create_task(post(b'[{"id":1}]')) for _ in range(2)]
+        first, second = (orjson.loads(task.result().body)["taskUid"] for task in both)
+        assert first == second
+        other = await post(b'[{"id":2}]')
+        assert (other.status, orjson.loads(other.body)["code"]) == (409, "miroir_idempotency_key_reused")
+        assert (await c.get("/tasks"))["total"] == 1
+
+    in_cluster(tmp_path, story)
+
+
+def test_writes_go_on_with_one_node_down_and_it_catches_up(tmp_path):
+    async def story(c):
+        await c.done("POST", "/indexes/m/documents", docs(*range(20)))
+        c.transport.down.add("b")
+        reply = await c.ask("POST", "/indexes/m/documents", docs(*range(20, 40)))
+        uid = orjson.loads(reply.body)["taskUid"]
+        assert (await c.wait(uid))["status"] == "succeeded"
+        lagging = c.writes.cluster.snapshot().lagging
+        assert {node for node, _ in lagging} == {"b"}
+        reply = await c.ask("POST", "/indexes/m/documents", docs(1, 2, 3, 4, 5, 6))
+        assert reply.headers["x-miroir-degraded"].startswith("reason=replicas;ids=")
+        await c.done("POST", "/indexes/m/documents/delete-batch", [0, 25])
+        c.transport.down.clear()
+        await c.quiet()
+        assert not c.writes.cluster.snapshot().lagging
+        assert set(c.merged("m")) == {str(n) for n in range(40)} - {"0", "25"}
+
+    in_cluster(tmp_path, story)
+
+
+def test_a_shard_without_any_live_replica_refuses_writes_and_logs_nothing(tmp_path):
+    async def story(c):
+        await c.done("POST", "/indexes/m/documents", docs(*range(20)))
+        c.transport.down.update({"a", "b"})
+        while len(c.writes.cluster.live) > 1:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.5)
+        before = (await c.get("/tasks"))["total"]
+        reply = await c.ask("POST", "/indexes/m/documents", docs(*range(20)))
+        assert (reply.status, orjson.loads(reply.body)["code"]) == (503, "miroir_no_quorum")
+        assert (await c.get("/tasks"))["total"] == before
+
+    in_cluster(tmp_path, story)
+
+
+def test_tasks_can_be_cancelled_while_they_wait_and_deleted_when_done(tmp_path):
+    async def story(c):
+        await c.done("PATCH", "/indexes/m/settings", {"filterableAttributes": ["id"]})
+        await c.done("POST", "/indexes/m/documents", docs(1))
+        c.transport.cut_off.update("abc")
+        uids = [await c.write("POST", "/indexes/m/documents", docs(2))]
+        uids.append(await c.write("POST", "/indexes/m/documents/delete", {"filter": "id = 1"}))
+        reply = await c.ask("POST", "/tasks/cancel", query=f"uids={uids[1]}")
+        assert reply.status == 200
+        c.transport.cut_off.clear()
+        assert (await c.wait(uids[1]))["status"] == "canceled"
+        assert (await c.wait(uids[0]))["status"] == "succeeded"
+        assert set(c.merged("m")) == {"1", "2"}
+        await c.ask("DELETE", "/tasks", query=f"uids={uids[0]}")
+        assert (await c.ask("GET", f"/tasks/{uids[0]}")).status == 404
+
+    in_cluster(tmp_path, story)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.01, 0.03, 0.2, 1.0])
+def test_another_orchestrator_finishes_what_a_crashed_one_accepted(tmp_path, pause_s):
+    cluster = SmallCluster(tmp_path / "miroir.db", seed=int(pause_s * 100))
+
+    async def main():
+        async with cluster.running_nodes():
+            async with cluster.orchestrator():
+                await cluster.live()
+                uids = [
+                    await cluster.write("POST", "/indexes/m/documents", docs(*range(n, n + 5)))
+                    for n in range(0, 50, 5)
+                ]
+                uids.append(await cluster.write("POST", "/indexes/m/documents/delete-batch", [1, 2, 3]))
+                await asyncio.sleep(pause_s)
+            async with cluster.orchestrator():
+                for uid in uids:
+                    assert (await cluster.wait(uid))["status"] == "succeeded"
+                await cluster.quiet()
+                assert set(cluster.merged("m")) == {str(n) for n in range(50)} - {"1", "2", "3"}
+
+    run_virtual(main())
