@@ -1,7 +1,7 @@
 """Words that stand near a query word: typos and split words. Remembered per index version.
 
-Distances count insertions, deletions, substitutions and swaps of neighbours, on characters; for a prefix the
-nearest prefix of the candidate counts. Candidates come in byte order and stop at the caps, so which ones
+Distances count insertions, deletions, substitutions and swaps of neighbours, on characters; for a prefix
+search see `_walk`. Candidates come in byte order and stop at the caps, so which ones
 survive depends on the whole dictionary. Source: semantics B.4 and B.6.
 """
 
@@ -86,13 +86,45 @@ def _distances(candidates: Sequence[str], word: str, typos: int, is_prefix: bool
         if len(places):
             best[places] = _compare(word, [candidates[i] for i in places.tolist()], typos)
         return best
+    # The nearest prefix gives a lower bound; what passes it is few and is walked character by character.
+    # Neighbours in byte order share prefixes, so each distinct one is compared once.
+    cut = [candidate[: len(word) + typos] for candidate in candidates]
+    distinct = list(dict.fromkeys(cut))
+    bound = np.full(len(distinct), typos + 1, dtype=np.uint8)
     for length in range(max(len(word) - typos, 1), len(word) + typos + 1):
-        # Neighbours in byte order share prefixes: compare each distinct one once.
-        cut = [candidate[:length] for candidate in candidates]
-        distinct = list(dict.fromkeys(cut))
-        found = dict(zip(distinct, _compare(word, distinct, typos).tolist(), strict=True))
-        np.minimum(best, np.fromiter(map(found.__getitem__, cut), dtype=np.uint8, count=len(cut)), out=best)
+        np.minimum(bound, _compare(word, [c[:length] for c in distinct], typos), out=bound)
+    near = {distinct[i]: int(bound[i]) for i in np.flatnonzero(bound <= typos).tolist()}
+    for place, candidate in enumerate(cut):
+        lowest = near.get(candidate)
+        if lowest is not None:
+            # Only two typos leave room for a prefix that is near but still getting nearer.
+            exact = lowest if typos < 2 or lowest == 0 else _walk(word, candidates[place], typos)
+            best[place] = exact
     return best
+
+
+def _walk(word: str, candidate: str, typos: int) -> int:
+    """Distance of a prefix search as an automaton sees it, `typos + 1` standing for more.
+
+    It stops at the first prefix of the candidate that is near enough and that no continuation could bring
+    nearer; a near prefix before that is passed over, and at the candidate's end the whole of it counts.
+    """
+    size = len(word)
+    before: list[int] = []
+    row = list(range(size + 1))
+    for i, character in enumerate(candidate, 1):
+        earlier, before = before, row
+        row = [i]
+        for j in range(1, size + 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (word[j - 1] != character))
+            if i > 1 and j > 1 and character == word[j - 2] and candidate[i - 2] == word[j - 1]:
+                cost = min(cost, earlier[j - 2] + 1)
+            row.append(cost)
+        if row[size] <= typos and min(row) >= row[size]:
+            return row[size]
+        if min(row) > typos:
+            return typos + 1
+    return min(row[size], typos + 1)
 
 
 def _compare(word: str, candidates: list[str], typos: int) -> npt.NDArray[np.uint8]:
