@@ -8,12 +8,14 @@ facet is counted document by document (numbers sorted as text), else over the fa
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import AttributeRules, covers, matches_pattern
+from miroir.engine.facet_tree import FacetTree
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import shown_float
 from miroir.meili.codes import ApiError
@@ -21,8 +23,6 @@ from miroir.meili.codes import ApiError
 #: Up to this many candidates alphabetical facets are counted document by document.
 CANDIDATES_THRESHOLD = 3000
 DEFAULT_MAX_VALUES = 100
-_GROUP_SIZE = 4
-_LEVEL_SIZE_MIN = 5
 
 Distribution = dict[str, dict[str, int]]
 Stats = dict[str, dict[str, float]]
@@ -125,14 +125,16 @@ def field_distribution(
     if not by_count and len(candidates) <= CANDIDATES_THRESHOLD:
         return _by_documents(table, candidates, limit)
     shown: dict[str, int] = {}
+    found = candidates & table.with_number
     for key, count, _ in _walk(
-        table.number_order.keys, table.numbers, candidates & table.with_number, by_count
+        table.number_order.keys, table.numbers, found, table.number_shape if by_count else None
     ):
         shown[shown_float(key)] = count
         if len(shown) == limit:
             break
+    found = candidates & table.with_string
     for text, count, docid in _walk(
-        table.string_order.keys, table.strings, candidates & table.with_string, by_count
+        table.string_order.keys, table.strings, found, table.string_shape if by_count else None
     ):
         shown[table.original(docid, text)] = count
         if len(shown) == limit:
@@ -161,13 +163,13 @@ def _by_documents(table: FieldFacets, candidates: BitMap, limit: int) -> dict[st
 
 
 def _walk(
-    keys: Sequence[Any], postings: Mapping[Any, BitMap], candidates: BitMap, by_count: bool
+    keys: Sequence[Any], postings: Mapping[Any, BitMap], candidates: BitMap, tree: FacetTree | None
 ) -> Iterable[Any]:
-    """(key, count, lowest docid) of every key among the candidates, in order of keys or of counts."""
+    """(key, count, lowest docid) of every key among the candidates: by count with a tree, else in order."""
     if not candidates:
         return
-    if by_count:
-        yield from _by_falling_count(keys, postings, candidates)
+    if tree is not None:
+        yield from _by_falling_count(keys, postings, candidates, tree)
         return
     for key in keys:
         common = postings[key] & candidates
@@ -176,10 +178,10 @@ def _walk(
 
 
 def _by_falling_count(
-    keys: Sequence[Any], postings: Mapping[Any, BitMap], candidates: BitMap
+    keys: Sequence[Any], postings: Mapping[Any, BitMap], candidates: BitMap, tree: FacetTree
 ) -> Iterable[Any]:
     """Keys as they leave a heap over the facet tree: larger count first, then leaves, then larger keys."""
-    levels = _tree([postings[key] & candidates for key in keys])
+    levels = _levels(keys, tree, [postings[key] & candidates for key in keys])
     heap: list[tuple[int, int, int, int]] = []
 
     def push(level: int, place: int) -> None:
@@ -203,17 +205,16 @@ def _by_falling_count(
 _Level = list[tuple[int, BitMap, int]]  #: (first child, documents, number of children) of every group
 
 
-def _tree(leaves: Sequence[BitMap]) -> list[_Level]:
-    """The levels of the facet tree that loading all values at once makes, leaves first.
-
-    A tree that grew over several batches has other groups, so equal counts may come in another order there.
-    """
+def _levels(keys: Sequence[Any], tree: FacetTree, leaves: Sequence[BitMap]) -> list[_Level]:
+    """Groups of candidates by level, leaves first."""
     levels: list[_Level] = [[(place, documents, 1) for place, documents in enumerate(leaves)]]
-    while len(levels[-1]) // _GROUP_SIZE >= _LEVEL_SIZE_MIN:
+    below_names = keys
+    for names in tree.levels:
+        starts = [bisect_left(below_names, name) for name in names]
         below = levels[-1]
         groups: _Level = []
-        for start in range(0, len(below), _GROUP_SIZE):
-            members = below[start : start + _GROUP_SIZE]
-            groups.append((start, BitMap.union(*(m[1] for m in members)), len(members)))
+        for start, end in zip(starts, [*starts[1:], len(below)], strict=True):
+            groups.append((start, BitMap.union(BitMap(), *(m[1] for m in below[start:end])), end - start))
         levels.append(groups)
+        below_names = names
     return levels

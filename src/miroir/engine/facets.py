@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import GEO_FIELD, AttributeRules
+from miroir.engine.facet_tree import FacetTree
 from miroir.engine.facet_values import PathValues, document_point, document_values
 from miroir.engine.persistent import OrderedKeys, PersistentMap
 
@@ -40,6 +41,32 @@ class FieldFacets:
     null: BitMap = field(default_factory=BitMap)
     empty: BitMap = field(default_factory=BitMap)
     exists: BitMap = field(default_factory=BitMap)
+    number_tree: FacetTree = field(default_factory=FacetTree)
+    string_tree: FacetTree = field(default_factory=FacetTree)
+    touched_numbers: frozenset[float] = frozenset()  #: changed since the trees were settled
+    touched_strings: frozenset[str] = frozenset()
+
+    def settled(self) -> FieldFacets:
+        """A version whose trees know all values; at the end of a batch."""
+        if not self.touched_numbers and not self.touched_strings:
+            return self
+        return replace(
+            self,
+            number_tree=self.number_tree.grown(self.number_order.keys, self.touched_numbers),
+            string_tree=self.string_tree.grown(self.string_order.keys, self.touched_strings),
+            touched_numbers=frozenset(),
+            touched_strings=frozenset(),
+        )
+
+    @property
+    def number_shape(self) -> FacetTree:
+        """The tree over the numbers; inside a batch that is not settled, one as if loaded at once."""
+        return FacetTree.built(self.number_order.keys) if self.touched_numbers else self.number_tree
+
+    @property
+    def string_shape(self) -> FacetTree:
+        """As `number_shape`, over the strings."""
+        return FacetTree.built(self.string_order.keys) if self.touched_strings else self.string_tree
 
     def original(self, docid: int, key: str) -> str:
         """The spelling under which a document holds a key."""
@@ -76,6 +103,10 @@ class FieldFacets:
             values=self.values.updated({docid: new for docid, (_, new) in changes.items()}),
             number_order=self.number_order.updated(*number_changes),
             string_order=self.string_order.updated(*string_changes),
+            number_tree=self.number_tree,
+            string_tree=self.string_tree,
+            touched_numbers=self.touched_numbers.union(numbers.touched),
+            touched_strings=self.touched_strings.union(strings.touched),
             **flags,
         )
 
@@ -95,12 +126,17 @@ class _Postings(Generic[K]):
         for key in old - new:
             self._removed[key].append(docid)
 
+    @property
+    def touched(self) -> set[K]:
+        """Keys whose documents changed."""
+        return self._added.keys() | self._removed.keys()
+
     def finished(self) -> tuple[PersistentMap[K, BitMap], tuple[list[K], list[K]]]:
         """The new table, and the keys that came and went."""
         changes: dict[K, BitMap | None] = {}
         came: list[K] = []
         gone: list[K] = []
-        for key in self._added.keys() | self._removed.keys():
+        for key in self.touched:
             current = self._table.get(key)
             documents = BitMap() if current is None else current.copy()
             documents.update(self._added.get(key, ()))
@@ -179,6 +215,10 @@ class FacetIndex:
         return empty.updated(
             settings, [(docid, None, document) for docid, document in documents.items()], primary_key
         )
+
+    def settled(self) -> FacetIndex:
+        """The version that ends a batch: the shapes of the facet trees follow whole batches."""
+        return replace(self, fields={path: table.settled() for path, table in self.fields.items()})
 
     def cleared(self) -> FacetIndex:
         """The tables without any document; names stay known."""

@@ -57,6 +57,7 @@ async def with_changes(
         facets = facets.updated(index.settings, part, primary_key)
         vectors = vectors.updated(index.settings, part, primary_key)
         await breathe()
+    facets = facets.settled()
     text = await _text(index.text, triples, breathe)
     return replace(
         index,
@@ -75,7 +76,7 @@ async def with_changes(
 async def with_settings(index: Index, settings: Mapping[str, Any], breathe: Breathe) -> Index:
     """The version under new settings; only what they touch is made anew."""
     await breathe()
-    facets = index.facets.rebuilt(settings, index.documents, index.primary_key)
+    facets = index.facets.rebuilt(settings, index.documents, index.primary_key).settled()
     await breathe()
     vectors = index.vectors.rebuilt(settings, index.documents, index.primary_key)
     await breathe()
