@@ -9,6 +9,7 @@ from typing import Any
 
 from miroir.core.facet_merge import FacetSum, facet_order
 from miroir.core.federation_merge import Placed, QueryHits, federate, federation_mark, merge_index_facets
+from miroir.core.federation_rules import check_comparable
 from miroir.core.hybrid_merge import is_semantic
 from miroir.core.node_errors import as_api_error
 from miroir.core.search_plan import federation_count_body, total_pages, window
@@ -32,6 +33,9 @@ class FederatedSearch:
         """The answer without what only the edge of the request knows. Raises ApiError."""
         federation = request.federation
         assert federation is not None
+        check_comparable(
+            [(reading.index, item.search) for reading, item in zip(readings, request.queries, strict=True)]
+        )
         page = SearchQuery(
             offset=federation.offset,
             limit=federation.limit,
