@@ -199,11 +199,10 @@ class Completion:
         physical = resolution.physical
         if physical is None:
             return
-        for node in verdict.lagging:
-            found.lanes[physical, node] = self._lane_record(physical, node, lagging=True)
         for node in self._writer.concerned(op.id):
-            if node not in verdict.lagging and (physical, node) not in found.lanes:
-                found.lanes[physical, node] = self._lane_record(physical, node)
+            old = found.lanes.get((physical, node))
+            lagging = True if node in verdict.lagging or (old is not None and old.lagging) else None
+            found.lanes[physical, node] = self._lane_record(physical, node, op.id, lagging=lagging)
         for node, shards in verdict.stale.items():
             log.warning("replica_went_stale", node=node, op=op.id, shards=len(shards))
             found.stale.setdefault(physical, {}).setdefault(node, set()).update(shards)
@@ -236,11 +235,14 @@ class Completion:
         )
         return clean_message(message, view)
 
-    def _lane_record(self, physical: str, node: str, *, lagging: bool | None = None) -> LaneRecord:
+    def _lane_record(self, physical: str, node: str, done: int, *, lagging: bool | None = None) -> LaneRecord:
+        """What is stored of a lane. Never beyond `done`, the last op that ended: what a node did with later
+        ones must be found out again after a crash."""
         old = self._cluster.lanes.get((physical, node), LaneRecord())
         assert self.delivery is not None
         lane = self.delivery.lane(physical, node)
-        applied = old.applied if lane is None else max(old.applied, lane.applied)
+        reached = old.applied if lane is None else min(lane.applied, done * STEPS + 1)
+        applied = max(old.applied, reached)
         return msgspec.structs.replace(
             old, applied=applied, lagging=old.lagging if lagging is None else lagging
         )
@@ -250,6 +252,7 @@ class Completion:
         assert self.delivery is not None
         for (physical, node), track in self.delivery.tracks.items():
             lane = track.lane
+            last = self._last_done.get(physical, -1)
             record = found.lanes.get((physical, node)) or self._cluster.lanes.get((physical, node))
             lagging = record is not None and record.lagging
             if lane.lost or (lagging and self._too_far_behind(track)):
@@ -259,10 +262,10 @@ class Completion:
                     track.wake.set()
             elif lane.replaying and not lagging:
                 log.warning("lane_replays", node=node, index=physical)
-                found.lanes[physical, node] = self._lane_record(physical, node, lagging=True)
+                found.lanes[physical, node] = self._lane_record(physical, node, last, lagging=True)
             elif lagging and (physical, node) not in found.lanes and self._caught_up(physical, node):
                 log.info("lane_caught_up", node=node, index=physical)
-                found.lanes[physical, node] = self._lane_record(physical, node, lagging=False)
+                found.lanes[physical, node] = self._lane_record(physical, node, last, lagging=False)
 
     def _caught_up(self, physical: str, node: str) -> bool:
         assert self.delivery is not None

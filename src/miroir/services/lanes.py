@@ -110,7 +110,7 @@ class Delivery:
         found = self.tracks.get((physical, node))
         if found is None:
             record = self._cluster.lanes.get((physical, node), LaneRecord())
-            lane = Lane(applied=record.applied, forgotten=record.forgotten)
+            lane = Lane(applied=max(record.applied, record.forgotten), forgotten=record.forgotten)
             found = Track(NodeId(node), physical, lane)
             self.tracks[physical, node] = found
             self._start(found)

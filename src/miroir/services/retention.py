@@ -96,11 +96,8 @@ class Retention:
             if key[0] in last:
                 track.lane.forget((last[key[0]] + 1) * STEPS)
                 record = self._cluster.lanes.get(key, LaneRecord())
-                changed[key] = msgspec.structs.replace(
-                    record,
-                    applied=max(record.applied, track.lane.applied),
-                    forgotten=max(record.forgotten, track.lane.forgotten),
-                )
+                forgotten = max(record.forgotten, track.lane.forgotten)
+                changed[key] = msgspec.structs.replace(record, forgotten=forgotten)
         return changed
 
     async def _drop_tasks(self) -> None:

@@ -25,7 +25,7 @@ from miroir.meili.edge import Edge
 from miroir.meili.http import HttpReply, HttpRequest
 from miroir.ports.nodes import NodeTransport
 from miroir.services.writes import WritePath
-from tests.support.faults import FaultRates, FaultyTransport
+from tests.support.faults import FaultRates, FaultyTransport, Network
 
 LIMITS = WriteLimits(shards=8, replication_factor=2, request_timeout_s=2.0, lag_after_s=5.0)
 
@@ -37,14 +37,30 @@ class SmallCluster:
     path: Path
     seed: int = 0
     names: tuple[str, ...] = ("a", "b", "c")
-    rates: FaultRates = FaultRates()
+    rates: FaultRates = field(default_factory=FaultRates)
     limits: WriteLimits = LIMITS
     engines: dict[str, Engine] = field(default_factory=dict)
     nodes: InProcessNodes = field(default_factory=InProcessNodes)
     transport: FaultyTransport | None = None
+    down: set[str] = field(default_factory=set)
     writes: WritePath | None = None
     edge: Edge | None = None
     clock_ns: int = 1_700_000_000_000_000_000
+
+    def __post_init__(self) -> None:
+        self.network = Network(random.Random(self.seed), self.rates)
+
+    def stop(self, *names: str) -> None:
+        """These nodes refuse connections; what they hold stays."""
+        for name in names:
+            self.down.add(name)
+            self.nodes.detach(NodeId(name))
+
+    def start_all(self) -> None:
+        """Every node answers again."""
+        for name in self.down:
+            self.nodes.attach(NodeId(name), self.engines[name].edge)
+        self.down.clear()
 
     def now_ns(self) -> int:
         self.clock_ns += 1000
@@ -67,7 +83,7 @@ class SmallCluster:
     async def orchestrator(self) -> AsyncIterator[None]:
         """Leaving it is a crash: nothing is finished, the transport goes dead."""
         rng = random.Random(self.seed)
-        self.transport = FaultyTransport(self.nodes, rng, self.rates)
+        self.transport = FaultyTransport(self.nodes, self.network)
         transport: NodeTransport = self.transport
         store = SqliteStore(self.path, inline=True, durable=False)
         writes = WritePath(store, transport, limits=self.limits, now_ns=self.now_ns, rng=rng)
@@ -123,22 +139,20 @@ class SmallCluster:
     async def live(self) -> None:
         """Wait until every node that is not down is live."""
         assert self.writes is not None
-        assert self.transport is not None
         async with asyncio.timeout(600):
-            while len(self.writes.cluster.live) < len(self.names) - len(self.transport.down):  # noqa: ASYNC110 - virtual time
+            while len(self.writes.cluster.live) < len(self.names) - len(self.down):  # noqa: ASYNC110 - virtual time
                 await asyncio.sleep(0.1)
 
     async def quiet(self) -> None:
         """Wait until every lane is idle and caught up, and no stray request is under way."""
         assert self.writes is not None
-        assert self.transport is not None
         async with asyncio.timeout(3000):
             calm = 0
             while calm < 4:
                 lanes = [track.lane for track in self.writes.delivery.tracks.values()]
                 lagging = self.writes.cluster.snapshot().lagging
                 idle = all(lane.idle and not lane.replaying for lane in lanes)
-                settled = idle and not lagging and not self.transport.strays
+                settled = idle and not lagging and not self.network.strays
                 calm = calm + 1 if settled else 0
                 await asyncio.sleep(1.0)
 

@@ -160,7 +160,7 @@ def test_an_idempotency_key_gives_the_same_task_and_refuses_another_body(tmp_pat
 def test_writes_go_on_with_one_node_down_and_it_catches_up(tmp_path):
     async def story(c):
         await c.done("POST", "/indexes/m/documents", docs(*range(20)))
-        c.transport.down.add("b")
+        c.stop("b")
         reply = await c.ask("POST", "/indexes/m/documents", docs(*range(20, 40)))
         uid = orjson.loads(reply.body)["taskUid"]
         assert (await c.wait(uid))["status"] == "succeeded"
@@ -169,7 +169,7 @@ def test_writes_go_on_with_one_node_down_and_it_catches_up(tmp_path):
         reply = await c.ask("POST", "/indexes/m/documents", docs(1, 2, 3, 4, 5, 6))
         assert reply.headers["x-miroir-degraded"].startswith("reason=replicas;ids=")
         await c.done("POST", "/indexes/m/documents/delete-batch", [0, 25])
-        c.transport.down.clear()
+        c.start_all()
         await c.quiet()
         assert not c.writes.cluster.snapshot().lagging
         assert set(c.merged("m")) == {str(n) for n in range(40)} - {"0", "25"}
@@ -180,7 +180,7 @@ def test_writes_go_on_with_one_node_down_and_it_catches_up(tmp_path):
 def test_a_shard_without_any_live_replica_refuses_writes_and_logs_nothing(tmp_path):
     async def story(c):
         await c.done("POST", "/indexes/m/documents", docs(*range(20)))
-        c.transport.down.update({"a", "b"})
+        c.stop("a", "b")
         while len(c.writes.cluster.live) > 1:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.5)
         before = (await c.get("/tasks"))["total"]
@@ -195,12 +195,12 @@ def test_tasks_can_be_cancelled_while_they_wait_and_deleted_when_done(tmp_path):
     async def story(c):
         await c.done("PATCH", "/indexes/m/settings", {"filterableAttributes": ["id"]})
         await c.done("POST", "/indexes/m/documents", docs(1))
-        c.transport.cut_off.update("abc")
+        c.network.cut_off.update("abc")
         uids = [await c.write("POST", "/indexes/m/documents", docs(2))]
         uids.append(await c.write("POST", "/indexes/m/documents/delete", {"filter": "id = 1"}))
         reply = await c.ask("POST", "/tasks/cancel", query=f"uids={uids[1]}")
         assert reply.status == 200
-        c.transport.cut_off.clear()
+        c.network.cut_off.clear()
         assert (await c.wait(uids[1]))["status"] == "canceled"
         assert (await c.wait(uids[0]))["status"] == "succeeded"
         assert set(c.merged("m")) == {"1", "2"}

@@ -79,20 +79,19 @@ async def write_something(cluster: SmallCluster, model: Model, rng: random.Rando
 async def one_life(cluster: SmallCluster, model: Model, rng: random.Random, *, last: bool) -> None:
     """One orchestrator from start to crash (or, the last one, to the end)."""
     async with cluster.orchestrator():
-        assert cluster.transport is not None
         await cluster.live()
         for _ in range(rng.randrange(3, 15)):
-            if rng.random() < 0.15 and not cluster.transport.down:
-                cluster.transport.down.add(rng.choice(cluster.names))
+            if rng.random() < 0.15 and not cluster.down:
+                cluster.stop(rng.choice(cluster.names))
             elif rng.random() < 0.3:
-                cluster.transport.down.clear()
+                cluster.start_all()
             await write_something(cluster, model, rng)
             await asyncio.sleep(rng.choice([0, 0, 0.01, 0.1, 1, 6]))
         if not last:
             await asyncio.sleep(rng.random() * 2)
             return
-        cluster.transport.rates = FaultRates()
-        cluster.transport.down.clear()
+        cluster.network.rates = FaultRates()
+        cluster.start_all()
         failed = set()
         for uid in model.ops:
             task = await cluster.wait(uid, limit_s=3000)
