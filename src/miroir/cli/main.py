@@ -59,10 +59,10 @@ def demo(data: Path, *, no_sample: bool, **rest: object) -> None:
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="logging.level")
 def serve(file: Path | None, host: str | None, port: int | None, log_level: str | None) -> None:
     """Run the orchestrator."""
-    from miroir.cli import serve as command
+    from miroir.cli.serve import run
 
     overrides = {"server.host": host, "server.port": port, "logging.level": log_level}
-    sys.exit(command.run(file, os.environ, overrides))
+    sys.exit(run(file, os.environ, overrides))
 
 
 @main.command()
@@ -77,9 +77,9 @@ def serve(file: Path | None, host: str | None, port: int | None, log_level: str 
 )
 def node(port: int, host: str, data: Path, master_key: str | None, master_key_file: Path | None) -> None:
     """Run one embedded engine alone."""
-    from miroir.cli import node as command
+    from miroir.cli.node import run
 
-    sys.exit(command.run(host, port, data, master_key, master_key_file))
+    sys.exit(run(host, port, data, master_key, master_key_file))
 
 
 @main.command()
@@ -91,9 +91,9 @@ def node(port: int, host: str, data: Path, master_key: str | None, master_key_fi
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
 def status(url: str | None, admin_key: str | None, data: Path, *, as_json: bool) -> None:
     """Show nodes, shards, lanes and tasks. Exit status 1 when something cannot be read now."""
-    from miroir.cli import status as command
+    from miroir.cli.status import run
 
-    sys.exit(command.run(url, admin_key, data, as_json=as_json))
+    sys.exit(run(url, admin_key, data, as_json=as_json))
 
 
 @main.command()
@@ -111,9 +111,9 @@ def status(url: str | None, admin_key: str | None, data: Path, *, as_json: bool)
 )
 def bench(**wishes: object) -> None:
     """Measure a local cluster against one node, in one run, as ratios."""
-    from miroir.cli import bench as command
+    from miroir.cli.bench import Wishes, run
 
-    command.run(command.Wishes(**wishes), os.environ)  # type: ignore[arg-type]
+    run(Wishes(**wishes), os.environ)  # type: ignore[arg-type]
 
 
 @main.command()
@@ -121,6 +121,6 @@ def bench(**wishes: object) -> None:
 @click.option("--config", "file", type=_FILE, help="Configuration file, for `check`.")
 def config(form: str, file: Path | None) -> None:
     """Print an example file, the JSON Schema, the reference, or check a file and print what is in force."""
-    from miroir.cli import pages
+    from miroir.cli.pages import config_form
 
-    click.echo(pages.config_form(form, file, os.environ), nl=False)
+    click.echo(config_form(form, file, os.environ), nl=False)
