@@ -24,7 +24,6 @@ from miroir.api.admin import Admin, Shape
 from miroir.api.backend import OrchestratorBackend
 from miroir.api.backend_reads import read_handlers
 from miroir.api.backend_writes import write_handlers
-from miroir.api.backend_writes import write_handlers
 from miroir.api.front import Front, note_failure
 from miroir.api.server import serve_http
 from miroir.config import Config, Secret
