@@ -61,6 +61,13 @@ def test_crop_prefers_the_interval_with_more_query_words() -> None:
     assert cropped(text, 2, term("one", 0), term("two", 1)) == "…one two…"
 
 
+def test_two_phrases_longer_than_the_crop_leave_the_text_whole() -> None:
+    text = "a guide to the b (guide to the c)"
+    phrase = MatchingPhrase(("guide", "to", "the"), (0, 2))
+    query = SearchQuery(attributes_to_crop=("t",), crop_length=2)
+    assert hit({"t": text}, query, phrases=[phrase])["_formatted"]["t"] == text
+
+
 def test_phrase_is_one_span_with_its_separators() -> None:
     query = SearchQuery(attributes_to_highlight=("*",))
     phrase = MatchingPhrase(("quick", "brown"), (0, 1))

@@ -16,7 +16,10 @@ def crop_bounds(text: str, tokens: Sequence[Token], matches: Sequence[Match], si
         return _grow(text, tokens, before=0, after=0, backward=False, missing=size)
     first, last = best_interval(matches, size)
     width = last.last_word - first.first_word + 1
-    after = min(last.last + 1, len(tokens))
+    if width < 0:
+        # Several phrases longer than the crop: the server's subtraction wraps around and nothing is cut.
+        return 0, len(text)
+    after = min(last.last + 1, len(tokens)) if width else 0
     if size >= width:
         return _grow(text, tokens, before=first.first, after=after, backward=False, missing=size - width)
     # A single phrase longer than the crop: its last words are dropped.
