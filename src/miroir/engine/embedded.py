@@ -20,6 +20,7 @@ import msgspec
 import orjson
 
 from miroir.engine.backend import EngineBackend
+from miroir.engine.dumps import import_dump
 from miroir.engine.jobs import decode_job, summary
 from miroir.engine.loading import load_catalog
 from miroir.engine.scheduler import Limits, Scheduler
@@ -86,15 +87,22 @@ class Engine:
         self.store.close()
 
 
-async def open_engine(path: Path | None = None, options: Options | None = None) -> Engine:
+async def open_engine(
+    path: Path | None = None, options: Options | None = None, *, dump: Path | None = None
+) -> Engine:
     """Open or create an engine. `path` is a directory; None keeps everything in memory.
+
+    `dump`: a dump to start from; the directory must be empty then.
 
     Raises:
         EngineError: the data is of another version, in use by another process, or unreadable.
     """
     store = Store.open(None if path is None else path / "engine.sqlite3")
+    options = options or Options()
     try:
-        return await _start(store, path, options or Options())
+        if dump is not None:
+            import_dump(store, dump, options.now_ns())
+        return await _start(store, path, options)
     except BaseException:
         store.close()
         raise

@@ -45,6 +45,7 @@ async def serve_node(
     *,
     features: tuple[str, ...] = (),
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    dump: Path | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serve one node until a signal comes or the task is cancelled.
@@ -56,13 +57,14 @@ async def serve_node(
         master_key: None leaves every route but /keys open.
         features: experimental features that are on from the start.
         max_body_bytes: larger bodies are refused.
+        dump: a dump to start from, when `data_dir` is empty.
         on_ready: called once when connections are accepted.
 
     Raises:
         EngineError: the data cannot be opened.
     """
     engine = await open_engine(
-        data_dir, Options(master_key=master_key, features=features, on_error=_print_error)
+        data_dir, Options(master_key=master_key, features=features, on_error=_print_error), dump=dump
     )
     config = uvicorn.Config(
         asgi_app(engine.edge, max_body_bytes=max_body_bytes, clock=time.monotonic),
@@ -120,10 +122,13 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7700)
     parser.add_argument("--data", type=Path, default=None, help="directory of the data; default: in memory")
+    parser.add_argument("--import-dump", type=Path, default=None)
     parser.add_argument("--master-key", default=os.environ.get("MEILI_MASTER_KEY"))
     arguments = parser.parse_args()
     try:
-        run_node(arguments.host, arguments.port, arguments.data, arguments.master_key)
+        run_node(
+            arguments.host, arguments.port, arguments.data, arguments.master_key, dump=arguments.import_dump
+        )
     except EngineError as error:
         sys.exit(f"miroir-node: {error}")
 

@@ -43,12 +43,13 @@ class State:
         self.features = features  # shared with the scheduler
         self.keys = {uid: _decode_key(record) for uid, record in store.records("keys").items()}
         self.webhooks = {uid: _decode_webhook(record) for uid, record in store.records("webhooks").items()}
-        if store.meta("instance_uid") is None:
+        if not self.keys:
             self._first_start()
 
     def _first_start(self) -> None:
         with self.store.transaction():
-            self.store.set_meta("instance_uid", self.new_uuid().encode())
+            if self.store.meta("instance_uid") is None:
+                self.store.set_meta("instance_uid", self.new_uuid().encode())
             for key in default_keys([self.new_uuid() for _ in range(4)], self.now_ns()):
                 self.put_key(key)
 
