@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from miroir.core.projection import displayed
 from miroir.core.reserved import RESERVED_PREFIX
 from miroir.core.topology import IndexView
 from miroir.meili.codes import CODES, ApiError
@@ -16,6 +17,12 @@ _RULE = re.compile(r"((?:matched|in|before) rule #)(\d+)")
 _QUOTED = re.compile(r"`([^`\n]*)`")
 #: what is left of a quoted list that held nothing else, with its comma
 _EMPTY = re.compile(r", ``|``, ")
+_HIDDEN = "<..hidden-attributes>"
+#: lists in which a node hides what is not displayed (nodes of ours display everything)
+_HIDING = re.compile(
+    r"((?:cannot be used as distinct attribute\. Available filterable attributes patterns are"
+    r"|Available sortable attributes are|Available searchable attributes are): `)([^`]+)`"
+)
 #: lists that held nothing of the client's
 _NOTHING = re.compile(r"Available (filterable|sortable) attributes?(?: patterns)? are: ``\.")
 
@@ -28,7 +35,17 @@ def clean_message(message: str, index: IndexView) -> str:
     if "_miroir_" not in text:
         return text
     text = _EMPTY.sub("", _QUOTED.sub(_without_reserved, text))
+    shown = displayed(index)
+    if shown is not None:
+        text = _HIDING.sub(lambda match: _with_hidden(match, shown), text)
     return _NOTHING.sub(r"This index does not have configured \1 attributes.", text)
+
+
+def _with_hidden(match: re.Match[str], shown: tuple[str, ...]) -> str:
+    """A list of attributes as a node prints it that knows which are not displayed."""
+    names = match.group(2).split(", ")
+    kept = [name for name in names if name in shown]
+    return match.group(1) + ", ".join(kept if len(kept) == len(names) else [*kept, _HIDDEN]) + "`"
 
 
 def _without_reserved(match: re.Match[str]) -> str:

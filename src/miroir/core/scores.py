@@ -82,7 +82,8 @@ def _scores_of_runs(runs: list[list[tuple[str, Any]]], score: float, searchable_
     """Local score of each run: from ranks, where they reproduce the shown score, else from the details' scores."""
     flat = [rule for run in runs for rule in run]
     terms = next((d["matchingWords"] for name, d in flat if name == "words"), None)
-    for guess in (terms,) if terms is not None else range(1, 11):
+    # Phrases count as one term below `words`, so its count is only the first guess.
+    for guess in dict.fromkeys((*(() if terms is None else (terms,)), *range(1, 11))):
         ranks = [list(_ranks(name, detail, guess, searchable_count)) for name, detail in flat]
         if abs(_fold([rank for rule in ranks for rank in rule]) - score) < _CLOSE:
             scores, position = [], 0

@@ -54,6 +54,13 @@ class IndexSearch:
     ) -> Ranked:
         """The merged list of whichever search the query asks for. Raises ApiError."""
         require_hybrid(query)
+        if query.hybrid is not None and query.hybrid.embedder not in (
+            reading.index.settings.get("embedders") or {}
+        ):
+            # A hybrid search that keywords satisfy would never ask a node about it.
+            raise ApiError(
+                "invalid_search_embedder", f"Cannot find embedder with name `{query.hybrid.embedder}`."
+            )
         kind = kind_of(query)
         try:
             if kind == "keyword":

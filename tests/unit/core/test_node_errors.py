@@ -45,3 +45,10 @@ def test_messages(said: str, shown: str) -> None:
 def test_an_unknown_code_is_internal() -> None:
     assert as_api_error({"code": "of_the_future", "message": "?"}, index_view()).code == "internal"
     assert as_api_error({"code": "invalid_search_sort", "message": "?"}, index_view()).status == 400
+
+
+def test_lists_hide_what_is_not_displayed() -> None:
+    index = index_view(displayedAttributes=["id", "price"])
+    said = "Available sortable attributes are: `_miroir_seq, cost, price`."
+    assert clean_message(said, index) == "Available sortable attributes are: `price, <..hidden-attributes>`."
+    assert clean_message("Available sortable attributes are: `id, price`.", index).endswith("`id, price`.")
