@@ -1,6 +1,6 @@
 """One version of an index: documents, words, facets, vectors. Immutable once published.
 
-`Index.apply(...)` returns a new version that shares what did not change, so that searches go on over the
+`indexing.with_changes` makes a new version that shares what did not change, so that searches go on over the
 old version while a batch is being indexed, and a failed batch leaves nothing behind.
 """
 
