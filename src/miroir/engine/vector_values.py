@@ -102,16 +102,16 @@ def _embeddings(value: Any, where: str, document_id: str) -> tuple[tuple[float, 
         return ()
     if isinstance(value[0], list):
         return tuple(_embedding(inner, f"{where}[{place}]", document_id) for place, inner in enumerate(value))
-    return (_embedding(value, where, document_id),)
+    return (_embedding(value, where, document_id, expected="a number or an array"),)
 
 
-def _embedding(value: Any, where: str, document_id: str) -> tuple[float, ...]:
+def _embedding(value: Any, where: str, document_id: str, *, expected: str = "a number") -> tuple[float, ...]:
     if not isinstance(value, list):
         _refuse(f"Invalid value type at `{where}`: expected an array, but found {_found(value)}", document_id)
     for place, number in enumerate(value):
         if isinstance(number, bool) or not isinstance(number, int | float):
             _refuse(
-                f"Invalid value type at `{where}[{place}]`: expected a number, but found {_found(number)}",
+                f"Invalid value type at `{where}[{place}]`: expected {expected}, but found {_found(number)}",
                 document_id,
             )
     return tuple(float(number) for number in value)

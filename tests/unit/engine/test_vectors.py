@@ -47,6 +47,7 @@ def test_every_form_of_vectors(vectors: Any, embeddings: list[list[float]], rege
         ({"id": "7"}, "vector_embedding_error", "no vectors provided for document `7`\n- Note: `e` has"),
         (document({"regenerate": True}), "vector_embedding_error", "no vectors provided"),
         (document([1, 2, 3]), "invalid_vector_dimensions", "embedding #0 has dimensions 3"),
+        (document(["a"]), "invalid_vectors_type", 'expected a number or an array, but found a string: `"a"`'),
         (document("x"), "invalid_vectors_type", "Expected `._vectors.e` to be an array of floats"),
         (document({"embeddings": [1, 2]}), "invalid_vectors_type", "Missing field `._vectors.e.regenerate`"),
         ({"id": "7", "_vectors": 3}, "invalid_vectors_type", "is not an object"),
