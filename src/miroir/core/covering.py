@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from miroir.core.reserved import SHARD_FIELD, encode_shard
+from miroir.core.reserved import GHOST_FIELD, SHARD_FIELD, encode_shard
 from miroir.core.topology import IndexView, NodeId, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one node answers for. `shard_filter` None: it holds exactly these shards."""
+    """What one node answers for. `shard_filter` None: it holds exactly these shards' documents."""
 
     node: NodeId
     shards: tuple[int, ...]
@@ -60,7 +60,8 @@ def cover(
     chosen = _choose(candidates, rotation)
     held = _held(index, chosen)
     shares = tuple(
-        Share(node, tuple(mine), _shard_filter(mine, held[node])) for node, mine in sorted(chosen.items())
+        Share(node, tuple(mine), _without_ghosts(index, _shard_filter(mine, held[node])))
+        for node, mine in sorted(chosen.items())
     )
     return Covering(shares, tuple(missing))
 
@@ -115,6 +116,14 @@ def _held(index: IndexView, nodes: Collection[NodeId]) -> dict[NodeId, list[int]
             if node in held:
                 held[node].append(shard)
     return held
+
+
+def _without_ghosts(index: IndexView, shard_filter: str | None) -> str | None:
+    """Also without the documents that exist only to make shards agree, where an index has them."""
+    if not index.exact:
+        return shard_filter
+    no_ghosts = f"NOT {GHOST_FIELD} = true"
+    return no_ghosts if shard_filter is None else f"{shard_filter} AND {no_ghosts}"
 
 
 def _shard_filter(answers_for: Collection[int], holds: list[int]) -> str | None:

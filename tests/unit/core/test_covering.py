@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,6 +72,16 @@ def test_the_shorter_filter_is_sent() -> None:
     assert [share.shard_filter for share in shares] == [
         f'_miroir_shard NOT IN ["{encode_shard(2)}"]',
         None,
+    ]
+
+
+def test_ghosts_of_exact_indexes_are_left_out() -> None:
+    index = replace(index_view([{"a": IN_SYNC}, {"a": IN_SYNC, "b": IN_SYNC}]), exact=True)
+    whole = cover(snapshot(index), index).shares
+    part = cover(snapshot(index), index, shards=[0]).shares
+    assert [share.shard_filter for share in whole] == ["NOT _miroir_ghost = true"]
+    assert [share.shard_filter for share in part] == [
+        f'_miroir_shard IN ["{encode_shard(0)}"] AND NOT _miroir_ghost = true'
     ]
 
 
