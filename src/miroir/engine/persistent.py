@@ -112,8 +112,11 @@ class OrderedKeys(Generic[S]):
             return self
         made: OrderedKeys[S] = OrderedKeys()
         if len(came) + len(gone) > _PATCHES_MAX:
-            left = set(gone)
-            made.keys = sorted([*(k for k in self.keys if k not in left), *came])
+            dropped: set[S] = set(gone)
+            merged: list[S] = [key for key in self.keys if key not in dropped]
+            merged.extend(came)
+            merged.sort()
+            made.keys = merged
             return made
         keys = made.keys = list(self.keys)
         for key in gone:
