@@ -8,6 +8,7 @@ from typing import Any
 
 from pyroaring import BitMap
 
+from miroir.engine.edit_script import compile_script
 from miroir.engine.formatting.selection import select_values
 from miroir.engine.index import Document, Index
 from miroir.engine.jobs import AddDocuments, ClearDocuments, DeleteByFilter, DeleteDocuments, EditDocuments
@@ -79,6 +80,7 @@ def _edit(state: State, call: Call) -> Answer:
     args: DocumentsEdit = call.args
     assert call.index_uid is not None
     check_edit(args, call.index_uid)
+    compile_script(args.function)
     job = EditDocuments(function=args.function, filter=args.filter, context=args.context)
     details = {
         "editedDocuments": None,

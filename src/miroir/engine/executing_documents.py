@@ -10,9 +10,12 @@ from pyroaring import BitMap
 
 from miroir.engine.catalog import LiveIndex
 from miroir.engine.document_changes import Change, DeleteDocids, Operation, Resolved, counted, resolve
+from miroir.engine.edit_script import compile_script
+from miroir.engine.index import Document
 from miroir.engine.indexing import prefixed, with_changes
 from miroir.engine.jobs import AddDocuments, DeleteByFilter, DeleteDocuments, EditDocuments
 from miroir.engine.outcome import Outcome, failed, succeeded
+from miroir.engine.primary_keys import document_id
 from miroir.engine.running import Runner, job_of
 from miroir.engine.selecting import matching_documents
 from miroir.engine.stored_documents import dump_document
@@ -78,16 +81,59 @@ async def run_deletions(runner: Runner, live: LiveIndex, tasks: list[Task]) -> O
 
 
 async def run_edit(runner: Runner, live: LiveIndex, task: Task) -> Outcome:
-    """Edit by function: only what needs no function is served."""
+    """Edit by function. Raises ApiError when the function fails for one document."""
     job = job_of(runner, task)
     assert isinstance(job, EditDocuments)
     candidates = BitMap(live.index.documents) if job.filter is None else _matching(runner, live, job.filter)
     if not candidates:
         return Outcome(tasks=[succeeded(task, editedDocuments=0, deletedDocuments=0)])
-    raise ApiError(
-        "edit_documents_by_function_error",
-        f"Index `{live.uid}`: the embedded engine does not run document edition functions",
+    changes = await _edited(runner, live, job, candidates)
+    outcome = await _changed(
+        runner, live, Resolved(live.index.primary_key, changes=changes, names=_names(live, changes))
     )
+    count = len(candidates)  # whatever the function did to them
+    outcome.tasks = [succeeded(task, editedDocuments=count, deletedDocuments=count)]
+    return outcome
+
+
+async def _edited(runner: Runner, live: LiveIndex, job: EditDocuments, candidates: BitMap) -> list[Change]:
+    run = compile_script(job.function)
+    primary_key = live.index.primary_key
+    assert primary_key is not None
+    changes = []
+    for docid in candidates:
+        old = live.index.documents[docid]
+        text = document_id(old, primary_key)
+        try:
+            new = run(old, job.context)
+            if new is not None and not isinstance(new, dict):
+                raise _edition_error("Document editions must keep documents as objects")
+            if new is not None and _id_or_none(new, primary_key) != text:
+                raise _edition_error("Document editions cannot modify a document's primary key")
+        except ApiError as error:
+            raise prefixed(error, live.uid) from None
+        if new != old:
+            changes.append(Change(docid, text, old, new))
+        await runner.breathe()
+    return changes
+
+
+def _edition_error(message: str) -> ApiError:
+    return ApiError("edit_documents_by_function_error", message)
+
+
+def _id_or_none(document: Document, primary_key: str) -> str | None:
+    try:
+        return document_id(document, primary_key)
+    except ApiError:
+        return None
+
+
+def _names(live: LiveIndex, changes: Sequence[Change]) -> list[str]:
+    names = dict.fromkeys(live.index.field_ids)
+    for change in changes:
+        names.update(dict.fromkeys(change.new or ()))
+    return list(names)
 
 
 def _matching(runner: Runner, live: LiveIndex, value: Any) -> BitMap:

@@ -50,6 +50,7 @@ _MEMBERS = (
     "semanticRatio", "enabled", "minWordSizeForTypos", "maxValuesPerFacet", "maxTotalHits", "source", "dimensions", "title",
     "genre", "_geo", "_vectors", "lat", "lng", "name", "description", "metrics", "payloadSize", "unknown",
 )  # fmt: skip
+_TASK_PARAMS = ("uids", "statuses", "types", "reverse", "from")
 #: 500s that the server gives as well (reference/meilisearch-api.md, sections 1.2, 2.3 and 4.4).
 _KNOWN_500 = ("invalid type: ",)
 
@@ -101,7 +102,7 @@ class Fuzzer:
         if chance.random() < 0.9:
             return ""
         pairs = [
-            f"{chance.choice(_MEMBERS + ('uids', 'statuses', 'types', 'reverse', 'from'))}={quote(str(self._scalar()))}"
+            f"{chance.choice((*_MEMBERS, *_TASK_PARAMS))}={quote(str(self._scalar()))}"
             for _ in range(chance.randint(1, 4))
         ]
         return "&".join(pairs)
