@@ -85,7 +85,7 @@ class Books:
 
     def take_changes(self) -> BookChanges:
         """The changes of the group, for its transaction; the overlay stays until `committed`."""
-        sets = []
+        sets: list[tuple[str, int, tuple[str, ...]]] = []
         for physical, book in self._books.items():
             stored = self._stored_sets.get(physical, 0)
             fresh = enumerate(book.field_sets[stored:], stored)
