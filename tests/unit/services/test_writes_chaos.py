@@ -18,7 +18,7 @@ from tests.support.virtual_time import run_virtual
 from tests.unit.services.small_cluster import SmallCluster
 
 FAULTS = FaultRates(late=0.04, cut=0.06, refused=0.05, dropped=0.03, duplicated=0.05)
-SEEDS = 40
+SEEDS = 12
 
 
 @dataclass
