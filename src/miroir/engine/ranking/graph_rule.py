@@ -74,6 +74,10 @@ class GraphRule(ABC):
         self._saw_dead = False
 
     def next_bucket(self, universe: BitMap) -> Bucket | None:
+        if self._saw_dead:
+            # Conditions that proved empty close paths; the number of ranks stays what it was.
+            self._costs = self._costs_to_end()
+            self._saw_dead = False
         cost = min((c for c in self._costs[START] if c >= self._next_cost), default=None)
         if cost is None:
             return None
@@ -81,9 +85,6 @@ class GraphRule(ABC):
         search = _PathSearch(self, universe.copy())
         search.visit(START, cost, search.remaining, _NONE)
         paths = [[self._conditions[c].node for c in path] for path in search.good_paths]
-        if self._saw_dead:
-            self._costs = self._costs_to_end()
-            self._saw_dead = False
         detail = RankDetail(self.name, self._max_rank - cost, self._max_rank, self.unified)
         return Bucket(search.claimed, detail, graph_of_paths(paths))
 
