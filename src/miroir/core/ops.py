@@ -77,6 +77,7 @@ class NameQueues:
     def __init__(self) -> None:
         self._queues: dict[str, dict[int, None]] = {}
         self._names: dict[int, tuple[str, ...]] = {}
+        self._nameless: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -87,6 +88,8 @@ class NameQueues:
     def add(self, op: int, names: tuple[str, ...]) -> None:
         """Queue `op` behind everything that shares a name with it. Ops come in the order of their ids."""
         self._names[op] = names
+        if not names:
+            self._nameless.add(op)
         for name in names:
             self._queues.setdefault(name, {})[op] = None
 
@@ -97,6 +100,7 @@ class NameQueues:
     def remove(self, op: int) -> list[int]:
         """Take `op` out; return ops that are at the head now, ascending."""
         candidates = set()
+        self._nameless.discard(op)
         for name in self._names.pop(op):
             queue = self._queues[name]
             del queue[op]
@@ -109,5 +113,4 @@ class NameQueues:
     def heads(self) -> list[int]:
         """Every op at the head, ascending."""
         first = {next(iter(queue)) for queue in self._queues.values()}
-        nameless = {op for op, names in self._names.items() if not names} if not self._queues else set()
-        return sorted(op for op in first | nameless if self.is_head(op))
+        return sorted(self._nameless | {op for op in first if self.is_head(op)})
