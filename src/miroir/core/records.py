@@ -87,6 +87,8 @@ class PlacementRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     shards: tuple[dict[str, ReplicaState], ...]
     epoch: int
+    #: node -> shard -> op: replicas that came by a copy get ops after this one through their node's lane
+    since: dict[str, dict[int, int]] = {}
 
 
 class LaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

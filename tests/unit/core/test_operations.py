@@ -1,0 +1,318 @@
+"""Operations as pure steps: they end, in the same state, from wherever they are interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from miroir.core import copying
+from miroir.core.operation_records import (
+    CopyPhase,
+    CopyRecord,
+    Move,
+    OperationKind,
+    OperationRecord,
+    OperationState,
+)
+from miroir.core.operations import (
+    ClusterView,
+    DropReplicas,
+    Finish,
+    Member,
+    MoveLimits,
+    Replan,
+    StartCopy,
+    Wait,
+    check_plan,
+    moves_to,
+    next_step,
+    preview,
+)
+from miroir.core.placement import propose
+from miroir.core.records import PlacementRecord
+from miroir.core.topology import GroupId, Node, NodeId, NodeLifecycle, ReplicaState
+
+IN_SYNC, STALE, RETIRING = ReplicaState.IN_SYNC, ReplicaState.STALE, ReplicaState.RETIRING
+LIMITS = MoveLimits(copies_max=2, shards_per_copy=3)
+
+
+def placed(members: dict[str, Member], shards: int, factor: int) -> PlacementRecord:
+    nodes = [Node(NodeId(m.id), "", GroupId(m.group)) for m in members.values()]
+    groups = {node.group for node in nodes}
+    owners = propose(nodes, groups, shards, factor)
+    table = tuple(
+        {str(n): IN_SYNC for group in sorted(groups) for n in owners[group][shard]} for shard in range(shards)
+    )
+    return PlacementRecord(shards=table, epoch=0)
+
+
+@dataclass
+class World:
+    """Everything durable; `step` does one durable write of an operation, as the services would."""
+
+    members: dict[str, Member]
+    placement: dict[str, PlacementRecord]
+    factor: int
+    operation: OperationRecord
+    copies: dict[int, CopyRecord] = field(default_factory=dict)
+    next_copy: int = 0
+    history: list[str] = field(default_factory=list)
+
+    def view(self) -> ClusterView:
+        return ClusterView(
+            members=self.members,
+            placement={name: record.shards for name, record in self.placement.items()},
+            replication_factor=self.factor,
+        )
+
+    def copy(self) -> World:
+        return replace(
+            self,
+            members=dict(self.members),
+            placement=dict(self.placement),
+            copies=dict(self.copies),
+            history=[],
+        )
+
+    def change(self, physical: str, after: PlacementRecord) -> None:
+        copying.check_change(self.placement[physical], after)
+        self.placement[physical] = after
+
+    def step(self) -> bool:
+        """One durable write; False when the operation is over and nothing is left to do."""
+        for number, copy in sorted(self.copies.items()):
+            if self._advance(number, copy):
+                return True
+        if self._clean():
+            return True
+        if not self.operation.open:
+            return False
+        found = next_step(self.operation, self.view(), list(self.copies.values()), LIMITS)
+        self.history.append(type(found).__name__)
+        match found:
+            case StartCopy(moves):
+                self.copies[self.next_copy] = CopyRecord(
+                    id=self.next_copy,
+                    operation=self.operation.id,
+                    physical=moves[0].physical,
+                    target=moves[0].target or "",
+                    shards=tuple(m.shard for m in moves),
+                    leaves=tuple(m.leaves for m in moves),
+                )
+                self.next_copy += 1
+            case DropReplicas(moves):
+                physical = moves[0].physical
+                node = moves[0].leaves or ""
+                self.change(physical, copying.drop(self.placement[physical], node, [m.shard for m in moves]))
+            case Replan(moves):
+                self.operation = msgspec.structs.replace(
+                    self.operation, moves=moves, replans=self.operation.replans + 1
+                )
+            case Finish(state):
+                self.operation = msgspec.structs.replace(self.operation, state=state)
+            case Wait():
+                return False
+        return True
+
+    def _advance(self, number: int, copy: CopyRecord) -> bool:
+        record = self.placement.get(copy.physical)
+        sight = copying.CopySight(
+            index_exists=record is not None,
+            wanted=self.operation.state is not OperationState.CANCELLING,
+            paused=self.operation.state is OperationState.PAUSED,
+            target_live=self.members[copy.target].live,
+            target_gone=self.members[copy.target].gone,
+            cleaning=record is not None and any(r.get(copy.target) is RETIRING for r in record.shards),
+            source="some",
+        )
+        act = copying.next_act(copy, sight)
+        after: PlacementRecord | None
+        if act is copying.CopyAct.ABANDON:
+            after, copy = copying.abandon(record, copy)
+        elif record is None or act in (copying.CopyAct.WAIT, copying.CopyAct.NOTHING):
+            return False
+        elif act is copying.CopyAct.BEGIN:
+            after, copy = copying.begin(record, copy, boundary=7)
+        elif act is copying.CopyAct.WRITE_PAGES:
+            after, copy = record, msgspec.structs.replace(copy, phase=CopyPhase.FOLLOWING)
+        else:
+            after, copy = copying.flip(record, copy, last_op=9)
+        if after is not None:
+            self.change(copy.physical, after)
+        self.copies[number] = copy
+        return True
+
+    def _clean(self) -> bool:
+        for physical, record in self.placement.items():
+            for node, member in self.members.items():
+                gone = [s for s, replicas in enumerate(record.shards) if replicas.get(node) is RETIRING]
+                copied_to = any(
+                    c.active and (c.physical, c.target) == (physical, node) for c in self.copies.values()
+                )
+                if gone and member.live and not copied_to:
+                    self.change(physical, copying.forget(record, node, gone))
+                    return True
+        return False
+
+    def run(self) -> None:
+        for _ in range(5000):
+            if not self.step():
+                return
+        raise AssertionError(f"does not end: {self.history[-20:]}")
+
+    def shape(self) -> dict[str, list[dict[str, ReplicaState]]]:
+        return {name: [dict(r) for r in record.shards] for name, record in self.placement.items()}
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """A settled cluster and one operation that was just asked for."""
+    groups = draw(st.integers(1, 2))
+    size = draw(st.integers(2, 4))
+    factor = draw(st.integers(1, min(2, size)))
+    members = {
+        f"n{g}-{i}": Member(f"n{g}-{i}", g, NodeLifecycle.ACTIVE) for g in range(groups) for i in range(size)
+    }
+    shards = draw(st.sampled_from([3, 8, 16]))
+    placement = {f"p{i}": placed(members, shards, factor) for i in range(draw(st.integers(1, 2)))}
+    kind = draw(st.sampled_from(["add", "drain", "factor", "gone", "stale", "group", "force"]))
+    victim = draw(st.sampled_from(sorted(members)))
+    operation = OperationKind.REBALANCE
+    if kind == "add":
+        for number in range(draw(st.integers(1, 2))):
+            members[f"x{number}"] = Member(f"x{number}", 0, NodeLifecycle.ACTIVE)
+    elif kind == "drain" and size > factor:
+        members[victim] = replace(members[victim], lifecycle=NodeLifecycle.DRAINING)
+    elif kind == "factor":
+        factor = draw(st.integers(1, size))
+    elif kind == "gone":
+        members[victim] = replace(members[victim], live=False, gone=True)
+        operation = OperationKind.RESTORE
+    elif kind == "stale" and factor * groups > 1:
+        placement = {
+            name: PlacementRecord(
+                shards=tuple({n: STALE if n == victim else s for n, s in r.items()} for r in record.shards),
+                epoch=0,
+            )
+            for name, record in placement.items()
+        }
+    elif kind == "group":
+        members["g9-0"] = Member("g9-0", 9, NodeLifecycle.ACTIVE)
+        members["g9-1"] = Member("g9-1", 9, NodeLifecycle.ACTIVE)
+        factor = min(factor, 2)
+    elif kind == "force" and factor * groups > 1 and size > factor:
+        members[victim] = replace(members[victim], lifecycle=NodeLifecycle.REMOVED)
+    world = World(members, placement, factor, OperationRecord(id=1, kind=operation))
+    world.operation = msgspec.structs.replace(world.operation, moves=moves_to(world.view()))
+    return world
+
+
+@given(worlds())
+@settings(max_examples=150, deadline=None)
+def test_plan_is_sound(world: World) -> None:
+    assert check_plan(world.operation.moves, world.view()) == []
+    assert preview(world.operation.moves, world.view(), LIMITS).replicas == sum(
+        move.target is not None for move in world.operation.moves
+    )
+
+
+@given(worlds())
+@settings(max_examples=150, deadline=None)
+def test_operation_ends_where_the_plan_leads(world: World) -> None:
+    readable = {
+        (p, s) for p, r in world.placement.items() for s, x in enumerate(r.shards) if IN_SYNC in x.values()
+    }
+    world.run()
+    dead_source = any(member.gone for member in world.members.values()) and world.factor == 1
+    if not dead_source:
+        assert world.operation.state in (OperationState.DONE, OperationState.CANCELLED), world.history[-5:]
+        assert moves_to(world.view()) == ()
+    after = {
+        (p, s) for p, r in world.placement.items() for s, x in enumerate(r.shards) if IN_SYNC in x.values()
+    }
+    assert readable <= after
+
+
+@given(worlds(), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_every_interrupted_state_ends_the_same(world: World, rng: object) -> None:
+    """Everything durable is in the world, so a restart after any write goes on from a copy of it."""
+    straight = world.copy()
+    states = [straight.copy()]
+    while straight.step():
+        states.append(straight.copy())
+    for interrupted in states[:: max(1, len(states) // 25)]:
+        again = interrupted.copy()
+        again.copies = {
+            number: msgspec.msgpack.decode(msgspec.msgpack.encode(copy), type=CopyRecord)
+            for number, copy in again.copies.items()
+        }
+        again.operation = msgspec.msgpack.decode(
+            msgspec.msgpack.encode(again.operation), type=OperationRecord
+        )
+        again.run()
+        assert again.shape() == straight.shape()
+        assert again.operation.state is straight.operation.state
+
+
+@given(worlds(), st.integers(0, 40))
+@settings(max_examples=80, deadline=None)
+def test_cancelled_anywhere_leaves_a_readable_cluster(world: World, after: int) -> None:
+    for _ in range(after):
+        if not world.step():
+            break
+    if world.operation.open:
+        world.operation = msgspec.structs.replace(world.operation, state=OperationState.CANCELLING)
+        world.run()
+        assert world.operation.state is OperationState.CANCELLED
+    states = {s for r in world.placement.values() for x in r.shards for s in x.values()}
+    assert ReplicaState.COPYING not in states
+    assert all(IN_SYNC in x.values() for r in world.placement.values() for x in r.shards)
+
+
+@given(worlds(), st.integers(1, 30), st.randoms(use_true_random=False))
+@settings(max_examples=80, deadline=None)
+def test_ends_although_the_world_changes(world: World, after: int, rng: object) -> None:
+    """An index is made, another is dropped, replicas go stale in the middle: the operation still ends well."""
+    for _ in range(after):
+        if not world.step():
+            break
+    if not world.operation.open:
+        return
+    first = sorted(world.placement)[0]
+    if len(world.placement) > 1:
+        del world.placement[first]
+    old = {
+        n: m
+        for n, m in world.members.items()
+        if m.lifecycle is NodeLifecycle.ACTIVE and not n.startswith("x")
+    }
+    world.placement["late"] = placed(old, 5, min(world.factor, len(old)))
+    world.run()
+    if world.operation.kind is not OperationKind.RESTORE:
+        assert world.operation.state is OperationState.DONE
+        assert moves_to(world.view()) == ()
+
+
+@given(st.integers(2, 8), st.integers(1, 3), st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+def test_joining_node_gets_its_share_and_no_more(count: int, factor: int, rng: object) -> None:
+    """Replicas moved <= copies x total / (N+1) x 1.1, all of them to the newcomer."""
+    factor = min(factor, count)
+    suffix = rng.randrange(10**9)  # type: ignore[attr-defined]
+    members = {f"m{suffix}-{i}": Member(f"m{suffix}-{i}", 0, NodeLifecycle.ACTIVE) for i in range(count)}
+    record = placed(members, 64, factor)
+    members["new"] = Member("new", 0, NodeLifecycle.ACTIVE)
+    view = ClusterView(members=members, placement={"p": record.shards}, replication_factor=factor)
+    moves = moves_to(view)
+    assert {move.target for move in moves} == {"new"}
+    assert len(moves) <= 64 * factor / (count + 1) * 1.1
+
+
+def test_stale_replica_is_rebuilt_in_place() -> None:
+    members = {n: Member(n, 0, NodeLifecycle.ACTIVE) for n in ("a", "b", "c")}
+    view = ClusterView(members=members, placement={"p": ({"a": IN_SYNC, "b": STALE},)}, replication_factor=2)
+    assert moves_to(view) == (Move(physical="p", shard=0, target="b"),)
