@@ -11,7 +11,7 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -40,6 +40,9 @@ from miroir.services.writes import WritePath
 from miroir.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
+
+#: a probe asks up to this many times (health, identity) before it has a result
+_FIRST_PROBES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,17 @@ async def running(
     async with asyncio.TaskGroup() as loops:
         background = loops.create_task(orchestrator.writes.run(), name="writes")
         try:
+            await _know_nodes(orchestrator)
             yield orchestrator
         finally:
             background.cancel()
+
+
+async def _know_nodes(orchestrator: Orchestrator) -> None:
+    """Wait until every node was probed once, but not for nodes that do not answer: before, no shard can be read."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_PROBES * orchestrator.writes.limits.probe_timeout_s):
+            await orchestrator.writes.prober.first_round()
 
 
 def build(

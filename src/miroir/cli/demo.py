@@ -191,7 +191,11 @@ def _running(
     if left := stop_strays(argvs, grace_s=STOP_GRACE_S):
         _say(f"stopped {len(left)} processes left from an earlier run")
     children: list[Child] = []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # SIGINT too: a shell's background job starts with it ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         for program in programs:
             if _listening(program.url):
