@@ -14,6 +14,7 @@ from miroir.engine.index import Document, Index
 from miroir.engine.jobs import AddDocuments, ClearDocuments, DeleteByFilter, DeleteDocuments, EditDocuments
 from miroir.engine.routing import ACCEPTED, Answer, Handler
 from miroir.engine.selecting import everything, matching_documents
+from miroir.engine.sort_values import sort_values
 from miroir.engine.sorting import check_document_sort, sorted_documents
 from miroir.engine.state import State
 from miroir.meili.codes import ApiError
@@ -28,7 +29,7 @@ from miroir.meili.commands import (
 from miroir.meili.decode import compact_json
 from miroir.meili.documents import check_edit
 from miroir.meili.filters import check_features, parse
-from miroir.meili.sorting import parse_sorts
+from miroir.meili.sorting import Sort, parse_sorts
 
 VECTORS = "_vectors"
 
@@ -133,13 +134,20 @@ def _list(state: State, call: Call) -> Answer:
         named = (index.docids.get(text) for text in args.ids)
         found &= BitMap(docid for docid in named if docid is not None)
     ordered: Iterable[int] = found
+    criteria: Sequence[Sort] = ()
     if args.sort:
         criteria = parse_sorts(args.sort, "invalid_document_sort")
         check_document_sort(index.facets.rules, criteria)
         ordered = sorted_documents(index.facets, criteria, found)
     renderer = _Renderer(index, args.fields, vectors=args.retrieve_vectors)
     page = islice(ordered, args.offset, args.offset + args.limit)
-    results = [renderer.show(docid) for docid in page]
+    results = []
+    for docid in page:
+        document = renderer.show(docid)
+        if call.request.headers.get("meili-proxy-search") == "true" and not args.is_get:
+            values = sort_values(index.facets, criteria, docid)
+            document["_federation"] = {"weightedScoreValues": values}
+        results.append(document)
     return 200, {"results": results, "offset": args.offset, "limit": args.limit, "total": len(found)}
 
 
