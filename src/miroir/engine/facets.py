@@ -15,8 +15,9 @@ from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import GEO_FIELD, AttributeRules
 from miroir.engine.facet_tree import FacetTree
-from miroir.engine.facet_values import PathValues, document_point, document_values
+from miroir.engine.facet_values import PathValues, document_values
 from miroir.engine.persistent import OrderedKeys, PersistentMap
+from miroir.meili.geo_field import document_point
 
 Document = dict[str, Any]
 Point = tuple[float, float]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import GEOJSON_FIELD, AttributeRules, FilterableRule
-from miroir.engine.facet_values import normalize_facet, parse_finite
+from miroir.engine.facet_values import normalize_facet
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import Point, distance_m
 from miroir.engine.vectors import Embedder
@@ -38,6 +38,7 @@ from miroir.meili.filters import (
     polygon_numbers,
     radius_numbers,
 )
+from miroir.meili.geo_field import parse_finite
 
 if TYPE_CHECKING:
     from miroir.engine.index import Index

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import GEO_FIELD, AttributeRules
-from miroir.engine.facet_values import parse_finite
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import Point, distance_m
 from miroir.engine.ranking.rule import Bucket
 from miroir.engine.ranking.score import GeoDetail, SortDetail
 from miroir.meili.codes import ApiError
+from miroir.meili.geo_field import parse_finite
 from miroir.meili.sorting import Sort, not_sortable_error
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from miroir.engine.persistent import PersistentMap
-from miroir.engine.vector_values import SentVectors, sent_vectors
 from miroir.meili.codes import ApiError
+from miroir.meili.vector_values import SentVectors, sent_vectors
 
 Document = dict[str, Any]
 Floats = npt.NDArray[np.float32]

@@ -15,6 +15,7 @@ import msgspec
 
 from miroir.core import resolving
 from miroir.core.catalogue import Applied, physical_uid
+from miroir.core.document_checks import check_documents
 from miroir.core.document_ids import document_ids, infer_primary_key, primary_key_taken
 from miroir.core.node_settings import node_settings
 from miroir.core.ops import BARRIERS, Action, NameQueues, OpKind
@@ -229,10 +230,15 @@ class Sequencer:
         ids = document_ids(documents, primary_key)
         physical = index.physical
         book = self.books.book(physical)
+        known = self.books.known(physical, ids)
+        try:
+            check_documents(documents, ids, index.settings, known)
+        except ApiError as error:
+            raise ApiError(error.code, f"Index `{op.index_uid}`: {error.message}") from None
         added = sequence_add(
             documents,
             ids,
-            self.books.known(physical, ids),
+            known,
             book,
             shard_count=self._shard_count(physical),
             merge=merge,

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from miroir.engine.facet_values import compact_json
 from miroir.meili.codes import ApiError
+from miroir.meili.decode import compact_json
 
 VECTORS_FIELD = "_vectors"
 
