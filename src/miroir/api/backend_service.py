@@ -76,6 +76,7 @@ def service_handlers(writes: WritePath) -> Mapping[str, Handler]:
 
     async def update_features(call: Call) -> Answer:
         await writes.registry.set_features(call.args)
+        await writes.prober.send_features_to_all()
         return 200, experimental.view(writes.registry.features)
 
     async def refuse(call: Call) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 NODE_INDEX = "miroir-node"
 _DOCUMENT = f"/indexes/{NODE_INDEX}/documents"
 _RECHECK_PROBES = 10
+#: experimental features whose absence on a node would be seen in its answers
+NODE_FEATURES = ("containsFilter", "compositeEmbedders", "multimodal", "editDocumentsByFunction")
 
 
 class Prober:
@@ -42,6 +44,7 @@ class Prober:
         limits: WriteLimits,
         rng: random.Random,
         *,
+        features: Callable[[], Mapping[str, bool]],
         lose: Callable[[str], Awaitable[None]],
         changed: Callable[[NodeId], None],
     ) -> None:
@@ -51,6 +54,7 @@ class Prober:
         self._cluster = cluster
         self._limits = limits
         self._rng = rng
+        self._features = features
         self._lose = lose
         self._changed = changed
         self.health: dict[str, Health] = {}
@@ -87,7 +91,7 @@ class Prober:
                 failures_to_down=limits.failures_to_down,
                 successes_to_up=limits.successes_to_up,
             )
-            if not health.up:
+            if not ok:  # whatever comes back may be another one, however soon
                 verified = False
             self.health[node] = health
             self._probed.set()
@@ -125,7 +129,7 @@ class Prober:
         known = self._cluster.nodes[node].identity
         if found is not None and found.get("cluster") == self._cluster.cluster_id:
             if found.get("uuid") == known:
-                return True
+                return await self.send_features(node)
             if known is None and found.get("node") == node:
                 await self._remember(node, str(found["uuid"]))
                 return True
@@ -138,6 +142,21 @@ class Prober:
             await self._remember(node, None)
         await self._introduce(node)
         return False  # the next probe will read it back
+
+    async def send_features(self, node: NodeId) -> bool:
+        """Switch on what clients switched on, as far as it changes what a node does with a shard."""
+        wanted = {name: self._features().get(name, False) for name in NODE_FEATURES}
+        answer = await self._ask(
+            NodeRequest(node, "PATCH", "/experimental-features", body=orjson.dumps(wanted))
+        )
+        # An older node may not know them all; it then keeps what it has.
+        return answer is not None and answer[0] < 500
+
+    async def send_features_to_all(self) -> None:
+        """The same for every live node; the others get them when they come back."""
+        async with asyncio.TaskGroup() as group:
+            for node in sorted(self._cluster.live):
+                group.create_task(self.send_features(node))
 
     async def _introduce(self, node: NodeId) -> None:
         document = {

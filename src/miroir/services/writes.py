@@ -85,6 +85,7 @@ class WritePath:
             self.cluster,
             limits,
             rng,
+            features=lambda: self.registry.features,
             lose=self.completion.lose_node,
             changed=self._node_changed,
         )
