@@ -19,6 +19,7 @@ import structlog
 from miroir import __version__
 from miroir.adapters.nodes_http import HttpNodes
 from miroir.adapters.nodes_metered import MeteredNodes
+from miroir.adapters.posts_http import HttpPoster
 from miroir.adapters.store_sqlite import SqliteStore
 from miroir.api.admin import Admin, Shape
 from miroir.api.backend import OrchestratorBackend
@@ -33,6 +34,7 @@ from miroir.meili.asgi import App, asgi_app
 from miroir.meili.edge import Edge
 from miroir.meili.tasks import Task
 from miroir.ports.nodes import NodeTransport
+from miroir.ports.posts import Poster
 from miroir.ports.store import Store
 from miroir.services.observation import observe
 from miroir.services.reads import ReadLimits, Reads
@@ -63,8 +65,9 @@ async def serve(config: Config) -> None:
     nodes = HttpNodes(
         _reveal(config.node_master_key), connections_per_node=config.connection_pool_per_node.max_total
     )
+    poster = HttpPoster()
     try:
-        async with running(config, store, nodes) as orchestrator:
+        async with running(config, store, nodes, poster=poster) as orchestrator:
             server = config.server
             log.info("orchestrator_started", version=__version__, host=server.host, port=server.port)
             await serve_http(
@@ -72,6 +75,7 @@ async def serve(config: Config) -> None:
             )
             log.info("orchestrator_stopping")
     finally:
+        await poster.close()
         await nodes.close()
         store.close()
     log.info("orchestrator_stopped")
@@ -85,9 +89,10 @@ async def running(
     *,
     now_ns: Callable[[], int] = time.time_ns,
     rng: random.Random | None = None,
+    poster: Poster | None = None,
 ) -> AsyncIterator[Orchestrator]:
     """The orchestrator with its background loops, over any store and transport; the caller closes those."""
-    orchestrator = build(config, store, nodes, now_ns=now_ns, rng=rng or random.Random())
+    orchestrator = build(config, store, nodes, now_ns=now_ns, rng=rng or random.Random(), poster=poster)
     await orchestrator.writes.open(node_records(config))
     async with asyncio.TaskGroup() as loops:
         background = loops.create_task(orchestrator.writes.run(), name="writes")
@@ -106,13 +111,19 @@ async def _know_nodes(orchestrator: Orchestrator) -> None:
 
 
 def build(
-    config: Config, store: Store, nodes: NodeTransport, *, now_ns: Callable[[], int], rng: random.Random
+    config: Config,
+    store: Store,
+    nodes: NodeTransport,
+    *,
+    now_ns: Callable[[], int],
+    rng: random.Random,
+    poster: Poster | None = None,
 ) -> Orchestrator:
     """Put the parts together; nothing runs yet."""
     metrics = Metrics()
     metrics.build_info.labels(__version__).set(1)
     transport = MeteredNodes(nodes, metrics)
-    writes = WritePath(store, transport, limits=write_limits(config), now_ns=now_ns, rng=rng)
+    writes = WritePath(store, transport, limits=write_limits(config), now_ns=now_ns, rng=rng, poster=poster)
     reads = Reads(
         writes.cluster.snapshot,
         transport,

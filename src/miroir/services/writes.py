@@ -21,6 +21,7 @@ from miroir.core.write_limits import WriteLimits
 from miroir.meili.keys import Key
 from miroir.meili.tasks import Task
 from miroir.ports.nodes import NodeTransport
+from miroir.ports.posts import Poster
 from miroir.ports.store import Store
 from miroir.services.barriers import Barriers
 from miroir.services.cluster import Cluster
@@ -35,6 +36,7 @@ from miroir.services.retention import Retention
 from miroir.services.sequencer import Sequencer
 from miroir.services.stats import Stats
 from miroir.services.tasks import Tasks
+from miroir.services.webhooks import Webhooks
 
 
 class WritePath:
@@ -48,7 +50,9 @@ class WritePath:
         limits: WriteLimits,
         now_ns: Callable[[], int],
         rng: random.Random,
+        poster: Poster | None = None,
     ) -> None:
+        """`poster` None: webhooks are kept but nobody is told."""
         self.limits = limits
         self.now_ns = now_ns
         self.cluster = Cluster(store, transport)
@@ -94,6 +98,9 @@ class WritePath:
         self.completion.on_round(self.barriers.wake)
         self.completion.on_round(self.sequencer.wake)
         self.log.on_append(self._appended)
+        self._webhooks = None if poster is None else Webhooks(poster, lambda: self.registry.webhooks)
+        if self._webhooks is not None:
+            self.completion.on_end(self._webhooks.announce)
 
     def keys(self) -> Mapping[str, Key]:
         """Every API key by uid."""
@@ -130,6 +137,8 @@ class WritePath:
                 ("retention", self.retention.run()),
             ):
                 group.create_task(loop, name=name)
+            if self._webhooks is not None:
+                group.create_task(self._webhooks.run(), name="webhooks")
 
     def _appended(self, op: OpRecord) -> None:
         self.completion.add(op)
