@@ -29,18 +29,28 @@ class FaultRates:
 
 
 @dataclass
-class FaultyTransport:
-    """A NodeTransport around another one. `down` nodes refuse everything; `cut_off` ones swallow everything."""
+class Network:
+    """What all orchestrators of one simulation share: what is wrong now, and packets on their way.
 
-    inner: NodeTransport
+    `cut_off` nodes swallow everything. `strays` are requests that no caller waits for: late ones, duplicates.
+    """
+
     rng: random.Random
     rates: FaultRates = FaultRates()
-    down: set[NodeId] = field(default_factory=set)
     cut_off: set[NodeId] = field(default_factory=set)
+    strays: set[asyncio.Task[None]] = field(default_factory=set)
+    #: loop time of the newest delivery of a write nobody waited for, per node
+    last_stray_s: dict[NodeId, float] = field(default_factory=dict)
+
+
+@dataclass
+class FaultyTransport:
+    """A NodeTransport around another one."""
+
+    inner: NodeTransport
+    network: Network
     #: set when the orchestrator that owns this transport is dead: nothing leaves it any more
     dead: bool = False
-    #: requests on their way that no caller waits for: (task) late deliveries and duplicates
-    strays: set[asyncio.Task[None]] = field(default_factory=set)
     sent_count: int = 0
 
     def set_address(self, node: NodeId, address: str) -> None:
@@ -48,49 +58,47 @@ class FaultyTransport:
 
     async def send(self, request: NodeRequest, *, deadline: float) -> NodeResponse:
         loop = asyncio.get_running_loop()
-        self.sent_count += 1
+        rng, rates = self.network.rng, self.network.rates
+        await asyncio.sleep(rng.random() * rates.latency_s)
         if self.dead:
             await asyncio.Event().wait()
-        await asyncio.sleep(self.rng.random() * self.rates.latency_s)
+        self.sent_count += 1
         node = request.node
-        if node in self.down:
-            raise NodeError(node, "connection refused", refused=True)
-        dice = self.rng.random()
-        rates = self.rates
+        dice = rng.random()
         if (dice := dice - rates.refused) < 0:
             raise NodeError(node, "connection refused", refused=True)
-        if node in self.cut_off or (dice := dice - rates.dropped) < 0:
+        if node in self.network.cut_off or (dice := dice - rates.dropped) < 0:
             await self._until(deadline)
             raise NodeError(node, "timeout")
         if (dice := dice - rates.late) < 0:
-            self._stray(request, self.rng.random() * (deadline - loop.time() + 1.0))
+            self._stray(request, rng.random() * (deadline - loop.time() + 1.0))
             await self._until(deadline)
             raise NodeError(node, "timeout")
         if (dice := dice - rates.cut) < 0:
             await self._deliver(request, deadline)
             raise NodeError(node, "connection reset")
         if (dice := dice - rates.duplicated) < 0:
-            self._stray(request, self.rng.random() * rates.duplicate_after_s)
+            self._stray(request, rng.random() * rates.duplicate_after_s)
         return await self._deliver(request, deadline)
 
     async def _deliver(self, request: NodeRequest, deadline: float) -> NodeResponse:
         response = await self.inner.send(request, deadline=deadline)
-        await asyncio.sleep(self.rng.random() * self.rates.latency_s)
-        if request.node in self.down:  # it died before the answer was out
-            raise NodeError(request.node, "connection reset")
+        await asyncio.sleep(self.network.rng.random() * self.network.rates.latency_s)
         return response
 
     def _stray(self, request: NodeRequest, delay_s: float) -> None:
+        strays = self.network.strays
         task = asyncio.get_running_loop().create_task(self._deliver_stray(request, delay_s))
-        self.strays.add(task)
-        task.add_done_callback(self.strays.discard)
+        strays.add(task)
+        task.add_done_callback(strays.discard)
 
     async def _deliver_stray(self, request: NodeRequest, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        if request.node in self.down:
-            return
+        loop = asyncio.get_running_loop()
+        if request.method != "GET" and not request.path.endswith(("/search", "/fetch")):
+            self.network.last_stray_s[request.node] = loop.time()
         try:
-            await self.inner.send(request, deadline=asyncio.get_running_loop().time() + 60)
+            await self.inner.send(request, deadline=loop.time() + 60)
         except NodeError:
             return
 

@@ -67,7 +67,10 @@ def merge(lists: Sequence[list[Hit]], limit: int | None = None) -> list[Hit]:
     if len(lists) == 1:
         return lists[0][:limit]
     merged = [hit for hits in lists for hit in hits]
-    merged.sort(key=_key_of)  # finds the runs: no slower than a heap merge, and done in C
+    try:
+        merged.sort(key=_key_of)  # finds the runs: no slower than a heap merge, and done in C
+    except TypeError:  # while new ranking rules roll out, shards rank by different ones: nothing compares but scores
+        merged.sort(key=lambda hit: (-hit.score, hit.seq))
     return merged[:limit]
 
 

@@ -75,7 +75,7 @@ class Barriers:
         pause = self._limits.retry_first_s
         while True:
             view = self._cluster.snapshot().indexes.get(op.index_uid or "")
-            if view is None or view.primary_key is None:
+            if view is None:
                 self.sequencer.answer(op.id, [])
                 return
             try:
@@ -91,6 +91,7 @@ class Barriers:
             pause = min(pause * 2, self._limits.retry_last_s)
 
     async def _matching(self, view: IndexView, wanted: Any) -> list[str] | None:
+        """Ids of what matches; of an index without a primary key none, but its nodes still judge the filter."""
         covering = cover(self._cluster.snapshot(), view, rotation=self._rng.randrange(64))
         if covering.missing:
             return None
@@ -106,11 +107,11 @@ class Barriers:
         return found
 
     async def _ask_node(self, view: IndexView, share: Share, wanted: Any) -> list[str] | ApiError | None:
-        assert view.primary_key is not None
         parts = list(wanted) if isinstance(wanted, list) else [] if wanted is None else [wanted]
         if share.shard_filter is not None:
             parts.insert(0, share.shard_filter)
-        body: dict[str, Any] = {"fields": [view.primary_key], "limit": _ALL}
+        fields = [] if view.primary_key is None else [view.primary_key]
+        body: dict[str, Any] = {"fields": fields, "limit": _ALL if fields else 0}
         if parts:
             body["filter"] = parts
         path = f"/indexes/{quote(view.physical_uid)}/documents/fetch"
@@ -126,6 +127,8 @@ class Barriers:
             return ApiError(error["code"], error["message"])
         if answer.status != 200:
             return None
+        if view.primary_key is None:
+            return []
         try:
             return document_ids(orjson.loads(answer.body)["results"], view.primary_key)
         except (ValueError, KeyError, ApiError):
