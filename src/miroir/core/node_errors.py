@@ -31,7 +31,7 @@ def clean_message(message: str, index: IndexView) -> str:
     """A node's error text with the index's own name and without our names in lists of attributes."""
     text = message.replace(index.physical_uid, index.uid)
     ours = 3 if index.exact else 2
-    text = _RULE.sub(lambda match: f"{match.group(1)}{max(1, int(match.group(2)) - ours)}", text)
+    text = _RULE.sub(lambda match: f"{match.group(1)}{max(0, int(match.group(2)) - ours)}", text)
     if "_miroir_" not in text:
         return text
     text = _EMPTY.sub("", _QUOTED.sub(_without_reserved, text))

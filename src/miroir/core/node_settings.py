@@ -6,7 +6,7 @@ catalogue; what stands here never comes back to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from miroir.core.reserved import GHOST_FIELD, SEQ_FIELD, SHARD_FIELD
@@ -38,10 +38,9 @@ def node_settings(client: Mapping[str, Any], *, exact: bool = False) -> dict[str
     ours = [_by_equality(SHARD_FIELD), _by_equality(SEQ_FIELD)]
     if exact:
         ours.append(_by_equality(GHOST_FIELD))
-    theirs = client.get("filterableAttributes", [])
-    # The first rule that matches a name wins: ours come first where a client's pattern may match our names, else
-    # last, so that error texts that number the rules stay right.
-    settings["filterableAttributes"] = [*ours, *theirs] if _may_match_ours(theirs) else [*theirs, *ours]
+    # First: the first rule that matches a name wins, and a client's pattern may match ours. Error texts that number
+    # the rules are corrected in core/node_errors.py.
+    settings["filterableAttributes"] = [*ours, *client.get("filterableAttributes", [])]
     settings["sortableAttributes"] = sorted({*client.get("sortableAttributes", []), SEQ_FIELD})
     settings["rankingRules"] = [*client.get("rankingRules", []), f"{SEQ_FIELD}:asc"]
     faceting = dict(client.get("faceting") or {})
@@ -53,16 +52,6 @@ def node_settings(client: Mapping[str, Any], *, exact: bool = False) -> dict[str
         for name, config in (client.get("embedders") or {}).items()
     }
     return settings
-
-
-def _may_match_ours(rules: Sequence[Any]) -> bool:
-    patterns = [p for rule in rules if isinstance(rule, dict) for p in rule.get("attributePatterns", ())]
-    names = (SHARD_FIELD, SEQ_FIELD, GHOST_FIELD)
-    return any(
-        (pattern.endswith("*") and any(name.startswith(pattern[:-1]) for name in names))
-        or (pattern.startswith("*") and any(name.endswith(pattern[1:]) for name in names))
-        for pattern in patterns
-    )
 
 
 def with_removed(settings: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:

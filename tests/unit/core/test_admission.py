@@ -1,0 +1,37 @@
+"""When a write may be accepted."""
+
+from __future__ import annotations
+
+from miroir.core.admission import Admission, admit
+from miroir.core.topology import ReplicaState
+
+IN, STALE, RETIRING = ReplicaState.IN_SYNC, ReplicaState.STALE, ReplicaState.RETIRING
+PLACEMENT = ({"a": IN, "b": IN}, {"b": IN, "c": IN}, {"c": STALE, "a": IN}, {"a": IN, "c": RETIRING})
+
+
+def ask(up: str, shards=None, *, least=1, majority=False, groups=None):
+    return admit(
+        PLACEMENT,
+        shards,
+        writable=lambda node: node in up,
+        group_of=lambda node: (groups or {}).get(node, 0),
+        min_in_sync=least,
+        majority=majority,
+    )
+
+
+def test_only_touched_shards_count():
+    assert ask("a", {0}) == Admission(degraded=(0,))
+    assert ask("a") == Admission(refused=(1,), degraded=(0, 2))
+    assert ask("", set()) == Admission()
+
+
+def test_stale_copies_do_not_carry_a_write_and_retiring_ones_are_not_missed():
+    assert ask("abc") == Admission(degraded=(2,))
+    assert ask("abc", least=2) == Admission(refused=(2, 3))
+
+
+def test_a_majority_of_one_group_is_enough():
+    assert ask("ab", {0}, majority=True) == Admission()
+    assert ask("a", {0}, majority=True) == Admission(refused=(0,))
+    assert ask("a", {0}, majority=True, groups={"a": 0, "b": 1}) == Admission(degraded=(0,))
