@@ -69,15 +69,22 @@ class SmallCluster:
     @asynccontextmanager
     async def running_nodes(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            loops = []
+            self._loops = {}
+            self._group = group
             for name in self.names:
-                engine = await open_engine(None, Options(now_ns=self.now_ns))
-                self.engines[name] = engine
-                self.nodes.attach(NodeId(name), engine.edge)
-                loops.append(group.create_task(engine.run()))
+                await self.fresh_node(name)
             yield
-            for loop in loops:
+            for loop in self._loops.values():
                 loop.cancel()
+
+    async def fresh_node(self, name: str) -> None:
+        """An empty engine under this name, in the place of another one if there was one."""
+        if name in self._loops:
+            self._loops[name].cancel()
+        engine = await open_engine(None, Options(now_ns=self.now_ns))
+        self.engines[name] = engine
+        self.nodes.attach(NodeId(name), engine.edge)
+        self._loops[name] = self._group.create_task(engine.run())
 
     @asynccontextmanager
     async def orchestrator(self) -> AsyncIterator[None]:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import orjson
 import pytest
 
+from miroir.core.topology import ReplicaState
 from tests.support.virtual_time import run_virtual
 from tests.unit.services.small_cluster import SmallCluster
 
@@ -177,6 +178,29 @@ def test_writes_go_on_with_one_node_down_and_it_catches_up(tmp_path):
     in_cluster(tmp_path, story)
 
 
+def test_a_node_that_lost_its_disk_is_read_no_more_and_its_replicas_are_stale(tmp_path):
+    async def story(c):
+        await c.done("POST", "/indexes/m/documents", docs(*range(30)))
+        c.stop("b")
+        await asyncio.sleep(5)
+        await c.fresh_node("b")
+        c.down.clear()
+        while "b" not in c.writes.cluster.live:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.1)
+        view = c.writes.cluster.snapshot().indexes["m"]
+        for shard in range(view.shard_count):
+            assert "b" not in c.writes.cluster.snapshot().readable(view, shard)
+        states = {replicas["b"] for replicas in view.placement if "b" in replicas}
+        assert states == {ReplicaState.STALE}
+        assert c.writes.cluster.epoch > 0
+        task = await c.done("POST", "/indexes/m/documents", docs(*range(30, 40)))
+        assert task["status"] == "succeeded"
+        held = {**c.on_node("a", view.physical_uid), **c.on_node("c", view.physical_uid)}
+        assert set(held) == {str(n) for n in range(40)}
+
+    in_cluster(tmp_path, story)
+
+
 def test_a_shard_without_any_live_replica_refuses_writes_and_logs_nothing(tmp_path):
     async def story(c):
         await c.done("POST", "/indexes/m/documents", docs(*range(20)))
@@ -187,6 +211,41 @@ def test_a_shard_without_any_live_replica_refuses_writes_and_logs_nothing(tmp_pa
         reply = await c.ask("POST", "/indexes/m/documents", docs(*range(20)))
         assert (reply.status, orjson.loads(reply.body)["code"]) == (503, "miroir_no_quorum")
         assert (await c.get("/tasks"))["total"] == before
+
+    in_cluster(tmp_path, story)
+
+
+def test_points_and_vectors_are_refused_for_the_whole_payload(tmp_path):
+    async def story(c):
+        settings = {
+            "sortableAttributes": ["_geo"],
+            "embedders": {"e": {"source": "userProvided", "dimensions": 2}},
+        }
+        await c.done("PATCH", "/indexes/m/settings", settings)
+        good = {"_vectors": {"e": [1, 2]}}
+        for bad, code in (
+            ({"_geo": 3, **good}, "invalid_document_geo_field"),
+            ({"_vectors": {"e": [1, 2, 3]}}, "invalid_vector_dimensions"),
+            ({"title": "none"}, "vector_embedding_error"),
+        ):
+            task = await c.done(
+                "POST", "/indexes/m/documents", [*docs(*range(20), **good), {"id": 99, **bad}]
+            )
+            assert task["error"]["code"] == code
+            assert task["error"]["message"].startswith("Index `m`: ")
+            assert c.merged("m") == {}
+        task = await c.done("POST", "/indexes/m/documents", docs(*range(20), **good))
+        assert task["status"] == "succeeded"
+        assert (await c.get("/indexes/m/stats"))["numberOfDocuments"] == 20
+
+    in_cluster(tmp_path, story)
+
+
+def test_swapping_nothing_succeeds_while_other_writes_wait(tmp_path):
+    async def story(c):
+        c.network.cut_off.update("abc")
+        await c.write("POST", "/indexes/m/documents", docs(1))
+        assert (await c.done("POST", "/swap-indexes", []))["status"] == "succeeded"
 
     in_cluster(tmp_path, story)
 
@@ -231,3 +290,51 @@ def test_another_orchestrator_finishes_what_a_crashed_one_accepted(tmp_path, pau
                 assert set(cluster.merged("m")) == {str(n) for n in range(50)} - {"1", "2", "3"}
 
     run_virtual(main())
+
+
+def test_an_edition_replaces_and_deletes_in_one_op_on_every_replica(tmp_path):
+    async def story(c):
+        await c.ask("PATCH", "/experimental-features", {"editDocumentsByFunction": True})
+        await c.done("PATCH", "/indexes/m/settings", {"filterableAttributes": ["id"]})
+        await c.done("POST", "/indexes/m/documents", docs(*range(40)))
+        function = "if doc.id % 3 == 0 { doc = () } else { doc.n = context.k + doc.id }"
+        body = {"function": function, "context": {"k": 100}, "filter": "id >= 20"}
+        first = await c.write("POST", "/indexes/m/documents/edit", body)
+        second = await c.write("PUT", "/indexes/m/documents", docs(20, later=True))
+        task = await c.wait(first)
+        assert task["status"] == "succeeded", task
+        assert task["details"]["editedDocuments"] == task["details"]["deletedDocuments"] == 20
+        await c.wait(second)
+        await c.quiet()
+        wanted = {str(d["id"]): d for d in docs(*range(40)) if d["id"] < 20 or d["id"] % 3}
+        for document in wanted.values():
+            if document["id"] >= 20:
+                document["n"] = 100 + document["id"]
+        wanted["20"]["later"] = True
+        assert c.merged("m") == wanted
+        stats = await c.get("/indexes/m/stats")
+        assert stats["numberOfDocuments"] == len(wanted)
+        assert stats["fieldDistribution"]["n"] == len(wanted) - 20
+        again = await c.done("POST", "/indexes/m/documents", docs(21))
+        assert again["status"] == "succeeded"
+        assert c.merged("m")["21"] == docs(21)[0]
+
+    in_cluster(tmp_path, story)
+
+
+def test_an_edition_that_fails_for_one_document_changes_none(tmp_path):
+    async def story(c):
+        await c.ask("PATCH", "/experimental-features", {"editDocumentsByFunction": True})
+        await c.done("POST", "/indexes/m/documents", docs(*range(10)))
+        before = c.merged("m")
+        task = await c.done(
+            "POST", "/indexes/m/documents/edit", {"function": "if doc.id == 7 { doc = 1 } else { doc.x = 1 }"}
+        )
+        assert task["error"]["code"] == "edit_documents_by_function_error"
+        assert task["details"]["editedDocuments"] == 0
+        assert task["details"]["deletedDocuments"] is None
+        assert c.merged("m") == before
+        reply = await c.ask("POST", "/indexes/m/documents/edit", {"function": "doc.x = ("})
+        assert reply.status == 400
+
+    in_cluster(tmp_path, story)
