@@ -16,7 +16,7 @@ MODULE_LINES_MAX = 420
 FUNCTION_LINES_MAX = 70
 #: longer on purpose; path -> (lines allowed, why)
 LONGER_MODULES: dict[str, tuple[int, str]] = {
-    "src/miroir/engine/edit_script.py": (520, "one small language: words, grammar, evaluation"),
+    "src/miroir/meili/edit_script.py": (520, "one small language: words, grammar, evaluation"),
     "src/miroir/meili/decode.py": (
         520,
         "every kind of field with the server's exact refusal, one beside the other",

@@ -8,6 +8,7 @@ from miroir.api.accepting import accepted_reply, idempotency_of, uid_of
 from miroir.api.backend import Answer, Handler
 from miroir.meili.commands import Call
 from miroir.meili.documents import check_edit
+from miroir.meili.edit_script import compile_script
 from miroir.meili.filters import check_features, parse
 from miroir.services.writes import WritePath
 
@@ -34,6 +35,7 @@ def document_handlers(writes: WritePath) -> Mapping[str, Handler]:
 
     async def edit(call: Call) -> Answer:
         check_edit(call.args, uid_of(call))
+        compile_script(call.args.function)
         return accepted_reply(await ingest.edit(uid_of(call), call.args, idempotency=idempotency_of(call)))
 
     return {

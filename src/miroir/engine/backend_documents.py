@@ -8,7 +8,6 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from miroir.engine.edit_script import compile_script
 from miroir.engine.formatting.selection import select_values
 from miroir.engine.index import Document, Index
 from miroir.engine.jobs import AddDocuments, ClearDocuments, DeleteByFilter, DeleteDocuments, EditDocuments
@@ -28,6 +27,7 @@ from miroir.meili.commands import (
 )
 from miroir.meili.decode import compact_json
 from miroir.meili.documents import check_edit
+from miroir.meili.edit_script import compile_script
 from miroir.meili.filters import check_features, parse
 from miroir.meili.sorting import Sort, parse_sorts
 

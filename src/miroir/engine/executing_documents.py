@@ -10,7 +10,6 @@ from pyroaring import BitMap
 
 from miroir.engine.catalog import LiveIndex
 from miroir.engine.document_changes import Change, DeleteDocids, Operation, Resolved, counted, resolve
-from miroir.engine.edit_script import compile_script
 from miroir.engine.index import Document
 from miroir.engine.indexing import prefixed, with_changes
 from miroir.engine.jobs import AddDocuments, DeleteByFilter, DeleteDocuments, EditDocuments
@@ -20,6 +19,7 @@ from miroir.engine.running import Runner, job_of
 from miroir.engine.selecting import matching_documents
 from miroir.engine.stored_documents import dump_document
 from miroir.meili.codes import ApiError
+from miroir.meili.edit_script import compile_script
 from miroir.meili.tasks import Task
 
 

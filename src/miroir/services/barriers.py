@@ -1,7 +1,8 @@
-"""Ops that depend on what documents hold: once everything before them is applied, their ids are read from nodes.
+"""Ops that depend on what documents hold: once everything before them is applied, nodes are asked what they match.
 
 A covering set is asked, each node in one request (one read transaction), so that the answer is the state at exactly
-this position of the log. Until it is complete the op waits; later ops of the index wait behind it.
+this position of the log. Until it is complete the op waits; later ops of the index wait behind it. Editions then read
+the documents themselves, in pages by id: nothing changes them meanwhile.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from urllib.parse import quote
 import orjson
 
 from miroir.core.covering import Share, cover
+from miroir.core.document_edits import Editor, Edits
 from miroir.core.document_ids import document_ids
+from miroir.core.hashing import shard_of
 from miroir.core.node_errors import clean_message
+from miroir.core.ops import OpKind
 from miroir.core.records import OpRecord
-from miroir.core.topology import IndexView
+from miroir.core.topology import IndexView, NodeId
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
@@ -27,6 +31,8 @@ from miroir.services.node_requests import error_of
 from miroir.services.sequencer import Sequencer
 
 _ALL = 2**31 - 1
+#: documents read at once, per request
+_PAGE = 1000
 
 
 class Barriers:
@@ -79,16 +85,49 @@ class Barriers:
                 self.sequencer.answer(op.id, [])
                 return
             try:
-                ids = await self._matching(view, op.args.get("filter"))
+                answer = await self._resolved(op, view)
             except ApiError as error:
                 message = clean_message(error.message, view)
                 self.sequencer.answer(op.id, ApiError(error.code, f"Index `{view.uid}`: {message}"))
                 return
-            if ids is not None:
-                self.sequencer.answer(op.id, ids)
+            if answer is not None:
+                self.sequencer.answer(op.id, answer)
                 return
             await asyncio.sleep(pause * (0.5 + self._rng.random() / 2))
             pause = min(pause * 2, self._limits.retry_last_s)
+
+    async def _resolved(self, op: OpRecord, view: IndexView) -> list[str] | Edits | None:
+        """What the op comes to; None when some shard cannot be read now. Raises ApiError."""
+        ids = await self._matching(view, op.args.get("filter"))
+        if ids is None or op.kind != OpKind.DOCUMENTS_EDIT:
+            return ids
+        if not ids:
+            return Edits()
+        assert view.primary_key is not None
+        editor = Editor(op.args["function"], op.args.get("context"), view.primary_key)
+        for start in range(0, len(ids), _PAGE):
+            documents = await self._documents(view, ids[start : start + _PAGE])
+            if documents is None:
+                return None
+            editor.apply(documents)
+        return editor.edits
+
+    async def _documents(self, view: IndexView, ids: list[str]) -> list[dict[str, Any]] | None:
+        """These documents, whole; None when one of them cannot be had now."""
+        covering = cover(self._cluster.snapshot(), view, rotation=self._rng.randrange(64))
+        if covering.missing:
+            return None
+        holder = {shard: share.node for share in covering.shares for shard in share.shards}
+        wanted: dict[NodeId, list[str]] = {}
+        for document_id in ids:
+            wanted.setdefault(holder[shard_of(document_id, view.shard_count)], []).append(document_id)
+        found: list[dict[str, Any]] = []
+        for node, mine in sorted(wanted.items()):
+            answer = await self._fetch(view, node, {"ids": mine, "limit": len(mine)})
+            if not isinstance(answer, list) or len(answer) != len(mine):
+                return None
+            found.extend(answer)
+        return found
 
     async def _matching(self, view: IndexView, wanted: Any) -> list[str] | None:
         """Ids of what matches; of an index without a primary key none, but its nodes still judge the filter."""
@@ -114,11 +153,25 @@ class Barriers:
         body: dict[str, Any] = {"fields": fields, "limit": _ALL if fields else 0}
         if parts:
             body["filter"] = parts
+        documents = await self._fetch(view, share.node, body)
+        if not isinstance(documents, list):
+            return documents
+        if view.primary_key is None:
+            return []
+        try:
+            return document_ids(documents, view.primary_key)
+        except ApiError:
+            return None
+
+    async def _fetch(
+        self, view: IndexView, node: NodeId, body: dict[str, Any]
+    ) -> list[dict[str, Any]] | ApiError | None:
+        """One list of documents; the node's refusal of the request; None when it did not answer."""
         path = f"/indexes/{quote(view.physical_uid)}/documents/fetch"
         deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
         try:
             answer = await self._transport.send(
-                NodeRequest(share.node, "POST", path, body=orjson.dumps(body)), deadline=deadline
+                NodeRequest(node, "POST", path, body=orjson.dumps(body)), deadline=deadline
             )
         except NodeError:
             return None
@@ -127,9 +180,8 @@ class Barriers:
             return ApiError(error["code"], error["message"])
         if answer.status != 200:
             return None
-        if view.primary_key is None:
-            return []
         try:
-            return document_ids(orjson.loads(answer.body)["results"], view.primary_key)
-        except (ValueError, KeyError, ApiError):
+            results = orjson.loads(answer.body)["results"]
+        except (ValueError, KeyError, TypeError):
             return None
+        return results if isinstance(results, list) else None

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from miroir.core.node_errors import clean_message
-from miroir.core.ops import NameQueues
+from miroir.core.ops import NameQueues, OpKind
 from miroir.core.records import (
     CatalogueChange,
     IndexChange,
@@ -220,7 +220,8 @@ class Completion:
         error = verdict.error
         if resolution.error is None:
             error = {**error, "message": self._clean(op, resolution, str(error.get("message", "")))}
-        details = task.details and {k: 0 if k in _ZEROED else v for k, v in task.details.items()}
+        zeroed = _ZEROED if op.kind != OpKind.DOCUMENTS_EDIT else ("editedDocuments",)
+        details = task.details and {k: 0 if k in zeroed else v for k, v in task.details.items()}
         return msgspec.structs.replace(task, status="failed", details=details, error=error, **changes)
 
     def _clean(self, op: OpRecord, resolution: Resolution, message: str) -> str:

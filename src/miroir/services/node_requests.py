@@ -19,7 +19,7 @@ from miroir.ports.nodes import NodeRequest
 from miroir.services.cluster import Cluster
 from miroir.services.oplog import OpLog
 
-#: A lane counts two steps per op: making the index first, then the op itself.
+#: A lane counts two steps per op: making the index, or an edition's deletions, first, then the op itself.
 STEPS = 2
 _TASK_KINDS = frozenset({"documentAdditionOrUpdate", "documentDeletion", "settingsUpdate"})
 
@@ -43,6 +43,8 @@ def lane_ops(op: OpRecord, resolution: Resolution, mine: frozenset[int]) -> list
     if not has_work:
         return steps
     part = 1.0 if resolution.everywhere else len(shards) / len(resolution.shards)
+    if action is Action.ADD and resolution.ids:  # an edition that also deletes
+        steps.append(LaneOp(op.id * STEPS, Action.DELETE, documents=int(len(resolution.ids) * part) + 1))
     count = len(resolution.seqs) or len(resolution.ids)
     steps.append(
         LaneOp(

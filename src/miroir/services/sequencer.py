@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import orjson
 
 from miroir.core import resolving
 from miroir.core.catalogue import Applied, physical_uid
 from miroir.core.document_checks import check_documents
+from miroir.core.document_edits import Edits
 from miroir.core.document_ids import document_ids, infer_primary_key, primary_key_taken
 from miroir.core.node_settings import node_settings
 from miroir.core.ops import BARRIERS, Action, NameQueues, OpKind
@@ -70,7 +72,8 @@ class Sequencer:
         self.books = Books(store)
         self._queue = NameQueues()
         self._asked: set[int] = set()
-        self._answers: dict[int, list[str] | ApiError] = {}
+        self._answers: dict[int, list[str] | Edits | ApiError] = {}
+        self._edited: dict[int, list[Any]] = {}  #: documents that editions of the group write
         self._wake = asyncio.Event()
         self._next_index = 0
         self._placements: dict[str, PlacementRecord] = {}
@@ -93,9 +96,9 @@ class Sequencer:
         """Something a waiting op may have waited for has happened."""
         self._wake.set()
 
-    def answer(self, op: int, ids: list[str] | ApiError) -> None:
-        """What a barrier op matches."""
-        self._answers[op] = ids
+    def answer(self, op: int, answer: list[str] | Edits | ApiError) -> None:
+        """What a barrier op matches, or what it makes of that."""
+        self._answers[op] = answer
         self._wake.set()
 
     async def run(self) -> None:
@@ -139,13 +142,22 @@ class Sequencer:
         placements, self._placements = self._placements, {}
         applied, self._applied = self._applied, []
         next_index = self._next_index
-        sequenced = [msgspec.structs.replace(op, stage="sequenced") for op, _ in group]
+        edited, self._edited = self._edited, {}
+        payloads = {op: orjson.dumps(documents) for op, documents in edited.items()}
+        sequenced = [
+            msgspec.structs.replace(
+                op, stage="sequenced", payload_bytes=len(payloads.get(op.id, b"")) or op.payload_bytes
+            )
+            for op, _ in group
+        ]
 
         def store(tx: Tx) -> None:
             changes.store(tx)
             for op, (_, resolution) in zip(sequenced, group, strict=True):
                 tx.put(Table.OPS, (op.id,), encode(op))
                 tx.put(Table.RESOLUTIONS, (op.id,), encode(resolution))
+            for op_id, payload in payloads.items():
+                tx.put(Table.PAYLOADS, (op_id,), payload)
             for physical, record in placements.items():
                 tx.put(Table.PLACEMENT, (physical,), encode(record))
             for change in applied:
@@ -156,6 +168,7 @@ class Sequencer:
         self.books.committed()
         self._cluster.placement.update(placements)
         for op, (_, resolution) in zip(sequenced, group, strict=True):
+            self._log.payload_bytes += op.payload_bytes - self._log.ops[op.id].payload_bytes
             self._log.ops[op.id] = op
             self._log.resolutions[op.id] = resolution
             self._log.claimed.discard(op.id)
@@ -222,7 +235,9 @@ class Sequencer:
     def _add(self, op: OpRecord) -> Resolution:
         assert op.index_uid is not None
         index = resolving.require(self._cluster.sequenced, op.index_uid)
-        documents = self._log.payload(op.id) or []
+        return self._add_documents(index, op, self._log.payload(op.id) or [])
+
+    def _add_documents(self, index: IndexState, op: OpRecord, documents: list[Any]) -> Resolution:
         merge = bool(op.args.get("merge"))
         primary_key = self._primary_key(index, op.args.get("primary_key"), documents)
         if primary_key is None:
@@ -285,6 +300,7 @@ class Sequencer:
         answer = self._answers.get(op.id, [])
         if isinstance(answer, ApiError):
             raise answer
+        assert isinstance(answer, list)
         return self._delete_ids(index, answer, op)
 
     def _delete_ids(self, index: IndexState, ids: list[str], op: OpRecord) -> Resolution:
@@ -325,13 +341,29 @@ class Sequencer:
         )
 
     def _edit(self, op: OpRecord) -> Resolution:
+        """Replacements and deletions by id, as one op: nodes never run the function."""
         assert op.index_uid is not None
-        resolving.require(self._cluster.sequenced, op.index_uid)
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
         answer = self._answers.get(op.id, [])
         if isinstance(answer, ApiError):
             raise answer
-        raise ApiError(
-            "miroir_not_supported", "Editing documents by function is not available through Miroir."
+        edits = answer if isinstance(answer, Edits) else Edits()
+        details = dict(self._log.tasks[op.id].details or {})
+        details.update(editedDocuments=edits.candidates, deletedDocuments=edits.candidates)
+        if not edits.documents and not edits.deleted:
+            return Resolution(physical=index.physical, details=details)
+        if not edits.documents:
+            return msgspec.structs.replace(self._delete_ids(index, edits.deleted, op), details=details)
+        # The replacements first: they may still be refused, and then nothing has changed.
+        addition = self._add_documents(index, op, edits.documents)
+        deletion = self._delete_ids(index, edits.deleted, op)
+        self._edited[op.id] = edits.documents
+        return msgspec.structs.replace(
+            addition,
+            ids=deletion.ids,
+            shards=tuple(sorted({*deletion.shards, *addition.shards})),
+            change=_later(addition.change, deletion.change),
+            details=details,
         )
 
     def _settings(self, op: OpRecord) -> Resolution:
@@ -409,6 +441,18 @@ def _with_made(resolution: Resolution, made: CatalogueChange, node_new: dict[str
         change=CatalogueChange(names=made.names, indexes={physical: patch}),
         node_settings=resolution.node_settings or node_new,
     )
+
+
+def _later(first: CatalogueChange | None, second: CatalogueChange | None) -> CatalogueChange:
+    """Two changes of one index as one: what both say, the second says last."""
+    assert first is not None
+    assert second is not None
+    ((physical, patch),) = first.indexes.items()
+    last = second.indexes[physical]
+    both = msgspec.structs.replace(
+        patch, document_count=last.document_count, field_distribution=last.field_distribution
+    )
+    return CatalogueChange(indexes={physical: both})
 
 
 def store_applied(tx: Tx, which: str, applied: Applied) -> None:

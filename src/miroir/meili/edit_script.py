@@ -152,7 +152,7 @@ class _Parser:
     def _statement(self) -> Run:
         token = self._next
         if token.kind == "name" and token.text in _KEYWORDS:
-            raise _ScriptError(f"the embedded engine does not run `{token.text}` {token.place}")
+            raise _ScriptError(f"`{token.text}` is not supported in document edition functions {token.place}")
         if self._take("if"):
             return self._condition()
         if self._take("let"):
@@ -273,7 +273,7 @@ class _Parser:
         arguments = self._list(")")
         method = _METHODS.get(name.text)
         if method is None:
-            raise _ScriptError(f"the embedded engine does not run the function `{name.text}` {name.place}")
+            raise _ScriptError(f"Function not found: {name.text} {name.place}")
 
         def call(scope: Scope) -> Any:
             scope.step(name.place)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.engine.edit_script import compile_script
 from miroir.meili.codes import ApiError
+from miroir.meili.edit_script import compile_script
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,10 @@ def test_a_script_makes_of_a_document(script: str, expected: Any) -> None:
     [
         ("doc.x = (", "Script is incomplete (line 1, position 10)"),
         ("if doc.a {", "Script is incomplete (line 1, position 11)"),
-        ("for x in doc {}", "the embedded engine does not run `for` (line 1, position 1)"),
+        ("for x in doc {}", "`for` is not supported in document edition functions (line 1, position 1)"),
         (
             "doc.x.frobnicate()",
-            "the embedded engine does not run the function `frobnicate` (line 1, position 7)",
+            "Function not found: frobnicate (line 1, position 7)",
         ),
         ("(" * 20_000, "Expression exceeds maximum complexity"),
     ],
