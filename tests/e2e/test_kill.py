@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.processes import RealCluster, eventually, real_cluster
+from tests.support.processes import RealCluster, engines, eventually, real_cluster
 from tests.support.replicas import assert_replicas_equal
 
 ROUNDS = 20
@@ -126,22 +126,24 @@ async def _rounds(cluster: RealCluster, victims: list[str], *, reads_may_fail: b
 
 
 @pytest.mark.slow
-def test_killing_any_node_loses_and_doubles_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", engines(), ids=lambda options: options[1])
+def test_killing_any_node_loses_and_doubles_nothing(tmp_path: Path, engine: tuple[str, ...]) -> None:
     """A node dies during writes; reads never fail; once it is back all replicas are equal."""
 
     async def run() -> None:
-        async with real_cluster(tmp_path) as cluster:
+        async with real_cluster(tmp_path, *engine) as cluster:
             await _rounds(cluster, cluster.node_ids(), reads_may_fail=False)
 
     asyncio.run(run())
 
 
 @pytest.mark.slow
-def test_killing_the_orchestrator_loses_and_doubles_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", engines(), ids=lambda options: options[1])
+def test_killing_the_orchestrator_loses_and_doubles_nothing(tmp_path: Path, engine: tuple[str, ...]) -> None:
     """The orchestrator dies at any moment; what it acknowledged is there when it is back."""
 
     async def run() -> None:
-        async with real_cluster(tmp_path) as cluster:
+        async with real_cluster(tmp_path, *engine) as cluster:
             await _rounds(cluster, ["orchestrator"], reads_may_fail=True)
 
     asyncio.run(run())

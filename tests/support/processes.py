@@ -19,6 +19,13 @@ import aiohttp
 import orjson
 
 MASTER_KEY = "a-master-key-for-tests"
+EMBEDDED = ("--engine", "embedded")
+
+
+def engines() -> list[tuple[str, ...]]:
+    """Engine options of `miroir demo` to test with: ours, and a real Meilisearch where one is at hand."""
+    real = os.environ.get("MIROIR_MEILISEARCH")
+    return [EMBEDDED, ("--engine", "meilisearch", "--meilisearch", real)] if real else [EMBEDDED]
 
 
 async def eventually(
@@ -176,12 +183,12 @@ class RealCluster:
 
 @contextlib.asynccontextmanager
 async def real_cluster(directory: Path, *options: str, node_count: int = 3) -> AsyncIterator[RealCluster]:
-    """A demo cluster without sample data on free ports, stopped at the end."""
+    """A demo cluster without sample data on free ports, stopped at the end; `options` default to our engine."""
     port = free_port_block(node_count + 2)
     log = (directory / "demo.log").open("wb")
     demo = subprocess.Popen(  # noqa: ASYNC220  (the few ms of a start do not matter here)
         [*miroir_command(), "demo", "--port", str(port), "--data", str(directory / "cluster"), "--no-sample",
-         "--nodes", str(node_count), "--master-key", MASTER_KEY, "--engine", "embedded", *options],
+         "--nodes", str(node_count), "--master-key", MASTER_KEY, *(options or EMBEDDED)],
         stdout=log, stderr=log,
     )  # fmt: skip
     log.close()
