@@ -54,6 +54,7 @@ def read_handlers(reads: Reads) -> Mapping[str, Handler]:
         "documents.list": _of_index(reads.documents_list),
         "documents.fetch": _of_index(reads.documents_list),
         "document.get": _of_index(reads.document_get),
+        "index.fields": _of_index(reads.fields),
     }
 
 

@@ -10,6 +10,8 @@ from miroir.api.backend_indexes import visible_index
 from miroir.meili import experimental
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
+from miroir.meili.http import HttpReply
+from miroir.meili.metrics_text import CONTENT_TYPE, exposition
 from miroir.meili.stats import index_stats_view, stats_view
 from miroir.services.writes import WritePath
 
@@ -32,7 +34,6 @@ _REFUSED = (
     "logs.stream",
     "logs.stream_stop",
     "logs.stderr",
-    "metrics",
     "dsr.list",
     "dsr.clear",
     "dsr.get",
@@ -79,6 +80,17 @@ def service_handlers(writes: WritePath) -> Mapping[str, Handler]:
         await writes.prober.send_features_to_all()
         return 200, experimental.view(writes.registry.features)
 
+    async def metrics(_: Call) -> Answer:
+        found = await writes.stats.read(list(writes.cluster.snapshot().indexes))
+        page = exposition(
+            documents={uid: index.documents for uid, index in found.indexes.items()},
+            database_size=found.database_size,
+            used_database_size=found.used_database_size,
+            last_update_s=(found.last_update or 0) // 1_000_000_000,
+            tasks=writes.tasks.all(),
+        )
+        return HttpReply(200, page, CONTENT_TYPE)
+
     async def refuse(call: Call) -> Answer:
         raise ApiError("miroir_not_supported", f"`{call.request.path}` is not available through Miroir.")
 
@@ -90,5 +102,6 @@ def service_handlers(writes: WritePath) -> Mapping[str, Handler]:
         "index.stats": index_stats,
         "experimental.get": features,
         "experimental.update": update_features,
+        "metrics": metrics,
         **dict.fromkeys(_REFUSED, refuse),
     }

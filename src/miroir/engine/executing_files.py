@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from miroir.engine.dumps import write_dump
 from miroir.engine.outcome import Outcome, succeeded
 from miroir.engine.running import Runner
+from miroir.meili.dump_format import dump_uid
 from miroir.meili.stats import human_size
 from miroir.meili.tasks import Task
 
@@ -33,8 +32,7 @@ async def run_snapshot(runner: Runner, tasks: list[Task]) -> Outcome:
 
 async def run_dump(runner: Runner, task: Task) -> Outcome:
     """Write a dump; its uid is the moment it was started, to the millisecond."""
-    moment = datetime.fromtimestamp(runner.now_ns() / 1e9, UTC)
-    uid = moment.strftime("%Y%m%d-%H%M%S") + f"{moment.microsecond // 1000:03}"
+    uid = dump_uid(runner.now_ns())
     if runner.files_dir is not None:
         await write_dump(runner, runner.files_dir / "dumps" / f"{uid}.dump")
     return Outcome(tasks=[succeeded(task, dumpUid=uid)])

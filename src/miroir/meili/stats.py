@@ -35,6 +35,12 @@ def human_size(size: int) -> str:
     return f"{text} {_UNITS[unit]}"
 
 
+def parse_size(text: str) -> int:
+    """Bytes of a size as `human_size` prints it. Raises ValueError."""
+    amount, _, unit = text.partition(" ")
+    return round(float(amount) * 1024 ** _UNITS.index(unit))
+
+
 def size_view(size: int, query: StatsQuery) -> int | str:
     """A size as the request wants it."""
     return human_size(size) if query.human_sizes else size

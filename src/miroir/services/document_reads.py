@@ -15,13 +15,14 @@ from miroir.core.document_reads import (
     merge_documents,
     merge_stats,
 )
+from miroir.core.field_lists import fields_body, merge_fields
 from miroir.core.hashing import shard_of
 from miroir.core.node_errors import as_api_error
 from miroir.core.projection import Finisher, Projection
 from miroir.core.reserved import RESERVED_PREFIX
 from miroir.core.search_plan import join_filters
 from miroir.meili.codes import ApiError
-from miroir.meili.commands import DocumentGet, DocumentsQuery
+from miroir.meili.commands import DocumentGet, DocumentsQuery, FieldsQuery
 from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter, incomplete
 
 
@@ -80,6 +81,15 @@ class DocumentReads:
                 raise ApiError("document_not_found", f"Document `{query.id}` not found.") from refusal
             raise as_api_error(refusal.body, reading.index) from refusal
         return _finisher(reading, ()).document(answers[0].value)
+
+    async def fields(self, reading: Reading, query: FieldsQuery) -> list[dict[str, Any]]:
+        """Every field of the index that the query wants, by name. Raises ApiError."""
+        body = fields_body(query)
+        try:
+            answers = await self._scatter.ask(reading, lambda _share, _origin: Ask("/fields", body))
+        except NodeRefusal as refusal:
+            raise as_api_error(refusal.body, reading.index) from refusal
+        return merge_fields([answer.value["results"] for answer in answers], reading.index, query)
 
     async def stats(self, reading: Reading) -> dict[str, Any]:
         """Sums over the index, every shard once.

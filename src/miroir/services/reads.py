@@ -14,10 +14,13 @@ from miroir.meili.commands import (
     DocumentGet,
     DocumentsQuery,
     FacetSearchQuery,
+    FieldsQuery,
     MultiSearch,
+    Page,
     SearchQuery,
     SimilarQuery,
 )
+from miroir.meili.indexes import cut, page_view
 from miroir.meili.multi_search import check_item, check_multi_search
 from miroir.ports.nodes import NodeTransport
 from miroir.services.document_reads import DocumentReads
@@ -142,6 +145,12 @@ class Reads:
     async def document_get(self, index_uid: str, query: DocumentGet) -> Answer:
         """GET /indexes/{uid}/documents/{id}."""
         return 200, await self._documents.get(self._open(self._snapshot(), index_uid), query)
+
+    async def fields(self, index_uid: str, query: FieldsQuery) -> Answer:
+        """POST /indexes/{uid}/fields."""
+        found = await self._documents.fields(self._open(self._snapshot(), index_uid), query)
+        page = Page(query.offset, query.limit)
+        return 200, page_view(cut(found, page), page, len(found))
 
     async def index_stats(self, index_uid: str) -> dict[str, Any]:
         """Sums over the index, every shard once (raw byte counts, no reserved fields).
