@@ -96,7 +96,7 @@ async def _shards_on(node: Any) -> dict[tuple[str, int], dict[str, str]]:
     for index in (await node.ask("GET", "/indexes?limit=10000"))["results"]:
         if index["uid"] == "miroir-node":
             continue
-        held[index["uid"], 0]  # noqa: B018 - an empty index is seen too
+        held[index["uid"], 0]
         body = {"limit": 1_000_000, "retrieveVectors": True}
         listed = await node.ask("POST", f"/indexes/{index['uid']}/documents/fetch", body)
         for document in listed["results"]:
@@ -127,7 +127,7 @@ async def assert_same_answers(
 def assert_same(what: str, ours: Any, theirs: Any) -> None:
     """Equal but for what differs from run to run; the failure shows the first difference."""
     ours, theirs = stable(ours), stable(theirs)
-    assert ours == theirs, f"{what}: {_difference('', ours, theirs)}; whole answer: {repr(ours):.600}"
+    assert ours == theirs, f"{what}: {_difference('', ours, theirs)}; whole answer: {ours!r:.600}"
 
 
 def _difference(place: str, ours: Any, theirs: Any) -> str:

@@ -392,7 +392,7 @@ class SimCluster:
             await node.start()
         await self.start_orchestrator()
         await self.until("quiet", self.is_quiet)
-        await asyncio.sleep(3.0)  # longer than the slowest poll
+        await asyncio.sleep(12.0)  # longer than the slowest poll, and than the sweep of what was dropped
         await self.until("quiet again", self.is_quiet)
         assert not self.broken, self.broken
 

@@ -16,7 +16,8 @@ SEQ_RULE = f"{SEQ_FIELD}:asc"
 Key = tuple[Any, ...]
 
 _EXACTNESS = {"exactMatch": 0, "matchesStart": 1, "noExactMatch": 2}
-_INVERTED = bytes(255 - byte for byte in range(256))
+#: UTF-8 has no byte above 0xF4, so 0xFF stays free to end a text: longer comes before shorter
+_INVERTED = bytes((254 - byte) % 256 for byte in range(256))
 _LAST = float("inf")
 
 

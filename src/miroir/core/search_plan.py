@@ -14,6 +14,7 @@ from miroir.core.topology import IndexView
 from miroir.meili.commands import FacetSearchQuery, FilterValue, JsonObject, SearchQuery, SimilarQuery
 from miroir.meili.filter_ast import And, Condition, Filter, Not, Or, to_text
 from miroir.meili.filters import parse
+from miroir.meili.settings_rules import AttributeRules
 
 DEFAULT_MAX_TOTAL_HITS = 1000
 #: From this many hits that lie before the page on, documents are fetched in a second request (H19).
@@ -37,6 +38,11 @@ class SearchPlan:
     semantic: bool  #: ranked by similarity alone
     matching: JsonObject  #: the part of a body that decides what matches and how it ranks
     body: JsonObject
+
+    @property
+    def distinct_is_countable(self) -> bool:
+        """Whether nodes can filter by the distinct attribute: only then can duplicates be counted exactly."""
+        return self.distinct is not None and AttributeRules(self.index.settings).is_filterable(self.distinct)
 
     @property
     def ends_at(self) -> int:
@@ -77,8 +83,8 @@ def plan_search(
     matching = _matching(query) | _vectors(query, kind)
     body = dict(matching)
     body |= {"offset": 0, "limit": depth, "showRankingScore": True, "showRankingScoreDetails": True}
-    if distinct:
-        body["distinct"] = distinct
+    if query.distinct:
+        body["distinct"] = query.distinct  # the setting's attribute need not be filterable, the parameter's must
     if query.facets:
         body["facets"] = list(query.facets)
     if two_phase:
@@ -259,8 +265,8 @@ def deeper(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
     """The same list, further down, without documents."""
     body = plan.matching | {"limit": limit, "showRankingScore": True, "showRankingScoreDetails": True}
     body["attributesToRetrieve"] = [plan.distinct] if plan.distinct else []
-    if plan.distinct:
-        body["distinct"] = plan.distinct
+    if plan.query.distinct:
+        body["distinct"] = plan.query.distinct
     return with_filter(body, share.shard_filter, plan.filter)
 
 
@@ -277,8 +283,8 @@ def above(plan: SearchPlan, share: Share, threshold: float) -> JsonObject:
     """Exhaustive totals and facets of the hits above a threshold; in page mode a node looks at all of them."""
     body = plan.matching | {"page": 1, "hitsPerPage": 1, "attributesToRetrieve": []}
     body["rankingScoreThreshold"] = threshold
-    if plan.distinct:
-        body["distinct"] = plan.distinct
+    if plan.query.distinct:
+        body["distinct"] = plan.query.distinct
     if plan.query.facets:
         body["facets"] = list(plan.query.facets)
     return with_filter(body, share.shard_filter, plan.filter)

@@ -97,7 +97,7 @@ class Delivery:
         physical = resolution.physical
         if physical is None or physical not in self._cluster.placement:
             return
-        for node, mine in self._cluster.members(physical).items():
+        for node, mine in self._cluster.carried(physical, op.id).items():
             steps = lane_ops(op, resolution, mine)
             if steps:
                 track = self.track(physical, node)
@@ -115,6 +115,30 @@ class Delivery:
             self.tracks[physical, node] = found
             self._start(found)
         return found
+
+    def renew(self, physical: str, node: str) -> None:
+        """The node takes part in the index (again), as its stored lane says; what it missed comes by a copy."""
+        old = self.tracks.get((physical, node))
+        if old is None:
+            self.track(physical, node).wake.set()
+            return
+        record = self._cluster.lanes[physical, node]
+        old.lane = Lane(applied=record.applied, forgotten=record.forgotten)
+        old.wake.set()
+
+    def end(self, physical: str, node: str) -> None:
+        """The node holds nothing of the index any more."""
+        track = self.tracks.pop((physical, node), None)
+        if track is not None:
+            track.dropped = True
+            track.wake.set()
+
+    def reset_node(self, node: NodeId) -> None:
+        """The node begins anew on an empty disk: its task list too."""
+        watch = self._watch(node)
+        watch.start = None
+        watch.settled.clear()
+        watch.wake.set()
 
     def retire_strangers(self, physicals: Iterable[str]) -> None:
         """Empty the lanes of nodes that no longer take part in an index: nothing is kept for them."""
@@ -188,7 +212,8 @@ class Delivery:
                 if track.stuck_since is None:
                     track.stuck_since = asyncio.get_running_loop().time()
                 await asyncio.sleep(self._pause(failures))
-        self.tracks.pop((track.physical, track.node), None)
+        if self.tracks.get((track.physical, track.node)) is track:
+            del self.tracks[track.physical, track.node]
 
     def _next(self, track: Track) -> Any:
         """The awaitable step of a lane that can be done now, None when there is none."""
@@ -314,9 +339,8 @@ class Delivery:
             newest = await self._list(watch.node, "limit=1")
             if newest is None:
                 return False
-            open_uids = [uid for t in self._of(watch.node) for _, uid in t.lane.accepted]
-            known = [task.uid for _, task in newest] + open_uids
-            watch.start = min(known, default=0)
+            watch.start = min((task.uid for _, task in newest), default=0)
+        self._look_back(watch)
         limit = self._limits.poll_tasks_max
         listed = await self._list(watch.node, f"from={watch.start}&reverse=true&limit={limit}")
         if listed is None:
@@ -340,9 +364,17 @@ class Delivery:
             watch.start = first_open
         elif listed:
             watch.start = listed[-1][1].uid
+        self._look_back(watch)
         start = watch.start
         watch.settled = {uid for uid in watch.settled if uid >= start}
         return moved
+
+    def _look_back(self, watch: Watch) -> None:
+        """A lane may have heard of its task after the watcher had passed it."""
+        assert watch.start is not None
+        open_uids = [uid for track in self._of(watch.node) for _, uid in track.lane.accepted]
+        watch.start = min([watch.start, *open_uids])
+        watch.settled.difference_update(open_uids)
 
     def _missing(self, watch: Watch, listed: list[tuple[str, NodeTask]], limit: int) -> None:
         """Tasks a lane waits for that the node no longer knows, though it knows later ones."""

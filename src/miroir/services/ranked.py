@@ -66,7 +66,10 @@ class Ranker:
         if plan.distinct:
             hits, values = deduplicate(merged, plan.distinct)
             ranked.hits, ranked.values = hits[: plan.depth], values[: plan.depth]
-            if counted and plan.depth:
+            if not plan.distinct_is_countable:
+                # What nodes dropped is off their totals; what was dropped here comes off now.
+                ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
+            elif counted and plan.depth:
                 visited = (
                     list(zip(hits, values, strict=True))
                     if plan.query.is_paged

@@ -28,6 +28,7 @@ from miroir.services.cluster import Cluster
 from miroir.services.completion import Completion
 from miroir.services.ingest import Ingest
 from miroir.services.lanes import Delivery
+from miroir.services.leftovers import Leftovers
 from miroir.services.node_requests import RequestWriter
 from miroir.services.oplog import OpLog
 from miroir.services.prober import Prober
@@ -59,7 +60,7 @@ class WritePath:
         self.log = OpLog(store, limits, now_ns)
         self.registry = Registry(store, now_ns, rng)
         self.ingest = Ingest(self.log, self.cluster, limits)
-        writer = RequestWriter(self.log, self.cluster, limits.rendered_bytes_max)
+        self.writer = writer = RequestWriter(self.log, self.cluster, limits.rendered_bytes_max)
         self.completion = Completion(store, self.log, self.cluster, writer, limits, now_ns)
         self.barriers = Barriers(transport, self.cluster, self.completion, limits, rng)
         self.sequencer = Sequencer(
@@ -83,6 +84,7 @@ class WritePath:
         self.tasks = Tasks(store, self.log, now_ns, changed=self.sequencer.wake)
         self.stats = Stats(transport, self.cluster, self.log)
         self.retention = Retention(self.log, self.cluster, self.delivery, writer, self.tasks, limits, now_ns)
+        self.leftovers = Leftovers(transport, self.cluster, limits)
         self.prober = Prober(
             store,
             transport,
@@ -90,7 +92,7 @@ class WritePath:
             limits,
             rng,
             features=lambda: self.registry.features,
-            lose=self.completion.lose_node,
+            lose=self._lose_node,
             changed=self._node_changed,
         )
         self.completion.delivery = self.delivery
@@ -98,6 +100,7 @@ class WritePath:
         self.completion.on_round(self.barriers.wake)
         self.completion.on_round(self.sequencer.wake)
         self.log.on_append(self._appended)
+        self.on_node_lost: Callable[[str], None] = lambda node: None  #: its replicas are stale by then
         self._webhooks = None if poster is None else Webhooks(poster, lambda: self.registry.webhooks)
         if self._webhooks is not None:
             self.completion.on_end(self._webhooks.announce)
@@ -135,6 +138,7 @@ class WritePath:
                 ("completion", self.completion.run()),
                 ("prober", self.prober.run()),
                 ("retention", self.retention.run()),
+                ("leftovers", self.leftovers.run()),
             ):
                 group.create_task(loop, name=name)
             if self._webhooks is not None:
@@ -147,6 +151,11 @@ class WritePath:
     def _deliver(self, op: OpRecord, resolution: Resolution) -> None:
         self.delivery.add(op, resolution)
         self.completion.started(op)
+
+    async def _lose_node(self, node: str) -> None:
+        await self.completion.lose_node(node)
+        self.delivery.reset_node(NodeId(node))
+        self.on_node_lost(node)
 
     def _node_changed(self, node: NodeId) -> None:
         self.delivery.wake_node(node)
