@@ -13,10 +13,12 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from miroir import __version__
+from miroir.adapters.dump_files import DumpFolder
 from miroir.adapters.nodes_http import HttpNodes
 from miroir.adapters.nodes_metered import MeteredNodes
 from miroir.adapters.posts_http import HttpPoster
@@ -123,7 +125,15 @@ def build(
     metrics = Metrics()
     metrics.build_info.labels(__version__).set(1)
     transport = MeteredNodes(nodes, metrics)
-    writes = WritePath(store, transport, limits=write_limits(config), now_ns=now_ns, rng=rng, poster=poster)
+    writes = WritePath(
+        store,
+        transport,
+        limits=write_limits(config),
+        now_ns=now_ns,
+        rng=rng,
+        poster=poster,
+        dumps=DumpFolder(dump_folder(config)),
+    )
     reads = Reads(
         writes.cluster.snapshot,
         transport,
@@ -154,7 +164,13 @@ def build(
         max_concurrent_requests=config.server.max_concurrent_requests,
     )
     app = asgi_app(front, max_body_bytes=config.server.max_body_bytes)
-    return Orchestrator(config, writes, reads, front, metrics, app)
+    return Orchestrator(config, writes, moving, reads, front, metrics, app)
+
+
+def dump_folder(config: Config) -> Path:
+    """Where dumps go: as configured, else beside the store."""
+    configured = config.task_store.dumps
+    return Path(config.task_store.path).parent / "dumps" if configured is None else Path(configured)
 
 
 def note_ends(metrics: Metrics, tasks: list[Task]) -> None:

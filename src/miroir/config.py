@@ -192,6 +192,9 @@ class Config(_Section, frozen=True):
     admin_api_key: Annotated[
         Secret | None,
         _about("key of the /_miroir routes (environment: MIROIR_ADMIN_API_KEY); without one they answer 403"),
+    dumps: Annotated[
+        str | None, _about("folder that dumps are written to; without it `dumps` beside the store")
+    ] = None
     ] = None
     server: Annotated[ServerConfig, _about("the endpoint that clients talk to")] = ServerConfig()
     nodes: Annotated[tuple[NodeConfig, ...], _about("the Meilisearch nodes", min_length=1)] = (

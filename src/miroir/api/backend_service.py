@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from miroir.api.accepting import uid_of
+from miroir.api.accepting import accepted_reply, idempotency_of, uid_of
 from miroir.api.backend import Answer, Handler
 from miroir.api.backend_indexes import visible_index
+from miroir.core.ops import OpKind
 from miroir.meili import experimental
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
@@ -18,7 +19,6 @@ from miroir.services.writes import WritePath
 #: The Meilisearch release whose answers we give.
 VERSION = "1.50.0"
 _REFUSED = (
-    "dumps.create",
     "snapshots.create",
     "export",
     "network.get",
@@ -91,6 +91,11 @@ def service_handlers(writes: WritePath) -> Mapping[str, Handler]:
         )
         return HttpReply(200, page, CONTENT_TYPE)
 
+    async def dump(call: Call) -> Answer:
+        if OpKind.DUMP not in writes.barriers.works:
+            return await refuse(call)
+        return accepted_reply(await writes.ingest.dump(idempotency=idempotency_of(call)))
+
     async def refuse(call: Call) -> Answer:
         raise ApiError("miroir_not_supported", f"`{call.request.path}` is not available through Miroir.")
 
@@ -103,5 +108,6 @@ def service_handlers(writes: WritePath) -> Mapping[str, Handler]:
         "experimental.get": features,
         "experimental.update": update_features,
         "metrics": metrics,
+        "dumps.create": dump,
         **dict.fromkeys(_REFUSED, refuse),
     }

@@ -19,6 +19,7 @@ class OpKind(StrEnum):
     INDEX_UPDATE = "index_update"
     INDEX_SWAP = "index_swap"
     INDEX_COMPACT = "index_compact"
+    DUMP = "dump"
 
 
 class Action(StrEnum):
@@ -46,10 +47,13 @@ TASK_TYPES = {
     OpKind.INDEX_UPDATE: "indexUpdate",
     OpKind.INDEX_SWAP: "indexSwap",
     OpKind.INDEX_COMPACT: "indexCompaction",
+    OpKind.DUMP: "dumpCreation",
 }
 
-#: Kinds whose effect depends on what the documents hold: resolved once everything before them is applied.
-BARRIERS = frozenset({OpKind.DOCUMENTS_DELETE_FILTER, OpKind.DOCUMENTS_EDIT})
+#: Kinds that need nodes to stand at exactly their place in the log: resolved once everything before them is applied.
+BARRIERS = frozenset(
+    {OpKind.DOCUMENTS_DELETE_FILTER, OpKind.DOCUMENTS_EDIT, OpKind.INDEX_COMPACT, OpKind.DUMP}
+)
 
 _PREFIX = "miroir-op-"
 

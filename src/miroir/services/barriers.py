@@ -9,30 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import quote
-
-import orjson
 
 from miroir.core.covering import Share, cover
 from miroir.core.document_edits import Editor, Edits
 from miroir.core.document_ids import document_ids
-from miroir.core.hashing import shard_of
 from miroir.core.node_errors import clean_message
 from miroir.core.ops import OpKind
 from miroir.core.records import OpRecord
-from miroir.core.topology import IndexView, NodeId
+from miroir.core.topology import IndexView
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
-from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
+from miroir.ports.nodes import NodeTransport
 from miroir.services.cluster import Cluster
 from miroir.services.completion import Completion
-from miroir.services.node_requests import error_of
+from miroir.services.document_pages import PAGE, DocumentPages
 from miroir.services.sequencer import Sequencer
 
 _ALL = 2**31 - 1
-#: documents read at once, per request
-_PAGE = 1000
+
+
+Work = Callable[[OpRecord], Awaitable[dict[str, Any]]]
 
 
 class Barriers:
@@ -46,12 +44,13 @@ class Barriers:
         limits: WriteLimits,
         rng: random.Random,
     ) -> None:
-        self._transport = transport
         self._cluster = cluster
         self._completion = completion
         self._limits = limits
         self._rng = rng
         self.sequencer: Sequencer | None = None  #: set by the write path
+        self.pages = DocumentPages(transport, cluster, limits, rng)
+        self.works: dict[OpKind, Work] = {}  #: kinds that are carried out here; what they return are details
         self._asked: list[OpRecord] = []
         self._wake = asyncio.Event()
 
@@ -78,6 +77,14 @@ class Barriers:
     async def _answer(self, op: OpRecord) -> None:
         """Ask until there is an answer; nodes come back."""
         assert self.sequencer is not None
+        work = self.works.get(OpKind(op.kind))
+        if work is not None:
+            self._completion.started(op)
+            try:
+                self.sequencer.answer(op.id, await work(op))
+            except ApiError as error:
+                self.sequencer.answer(op.id, error)
+            return
         pause = self._limits.retry_first_s
         while True:
             view = self._cluster.snapshot().indexes.get(op.index_uid or "")
@@ -105,29 +112,12 @@ class Barriers:
             return Edits()
         assert view.primary_key is not None
         editor = Editor(op.args["function"], op.args.get("context"), view.primary_key)
-        for start in range(0, len(ids), _PAGE):
-            documents = await self._documents(view, ids[start : start + _PAGE])
+        for start in range(0, len(ids), PAGE):
+            documents = await self.pages.page(view, ids[start : start + PAGE])
             if documents is None:
                 return None
             editor.apply(documents)
         return editor.edits
-
-    async def _documents(self, view: IndexView, ids: list[str]) -> list[dict[str, Any]] | None:
-        """These documents, whole; None when one of them cannot be had now."""
-        covering = cover(self._cluster.snapshot(), view, rotation=self._rng.randrange(64))
-        if covering.missing:
-            return None
-        holder = {shard: share.node for share in covering.shares for shard in share.shards}
-        wanted: dict[NodeId, list[str]] = {}
-        for document_id in ids:
-            wanted.setdefault(holder[shard_of(document_id, view.shard_count)], []).append(document_id)
-        found: list[dict[str, Any]] = []
-        for node, mine in sorted(wanted.items()):
-            answer = await self._fetch(view, node, {"ids": mine, "limit": len(mine)})
-            if not isinstance(answer, list) or len(answer) != len(mine):
-                return None
-            found.extend(answer)
-        return found
 
     async def _matching(self, view: IndexView, wanted: Any) -> list[str] | None:
         """Ids of what matches; of an index without a primary key none, but its nodes still judge the filter."""
@@ -153,7 +143,7 @@ class Barriers:
         body: dict[str, Any] = {"fields": fields, "limit": _ALL if fields else 0}
         if parts:
             body["filter"] = parts
-        documents = await self._fetch(view, share.node, body)
+        documents = await self.pages.fetch(view, share.node, body)
         if not isinstance(documents, list):
             return documents
         if view.primary_key is None:
@@ -162,26 +152,3 @@ class Barriers:
             return document_ids(documents, view.primary_key)
         except ApiError:
             return None
-
-    async def _fetch(
-        self, view: IndexView, node: NodeId, body: dict[str, Any]
-    ) -> list[dict[str, Any]] | ApiError | None:
-        """One list of documents; the node's refusal of the request; None when it did not answer."""
-        path = f"/indexes/{quote(view.physical_uid)}/documents/fetch"
-        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
-        try:
-            answer = await self._transport.send(
-                NodeRequest(node, "POST", path, body=orjson.dumps(body)), deadline=deadline
-            )
-        except NodeError:
-            return None
-        if answer.status == 400:
-            error = error_of(answer.body)
-            return ApiError(error["code"], error["message"])
-        if answer.status != 200:
-            return None
-        try:
-            results = orjson.loads(answer.body)["results"]
-        except (ValueError, KeyError, TypeError):
-            return None
-        return results if isinstance(results, list) else None

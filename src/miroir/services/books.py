@@ -17,6 +17,11 @@ _decode_row = msgspec.msgpack.Decoder(tuple[int, int]).decode
 _decode_names = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 
 
+def stored_numbers(rows: Iterable[tuple[Key, bytes]]) -> list[tuple[int, str]]:
+    """(number, document id) of rows of the documents table."""
+    return [(_decode_row(row)[0], str(key[1])) for key, row in rows]
+
+
 class Books:
     """Books of all indexes, loaded at first use, with the changes of the group being sequenced."""
 

@@ -82,7 +82,7 @@ class DocumentReads:
             raise as_api_error(refusal.body, reading.index) from refusal
         return _finisher(reading, ()).document(answers[0].value)
 
-    async def fields(self, reading: Reading, query: FieldsQuery) -> list[dict[str, Any]]:
+    async def fields(self, reading: Reading, query: FieldsQuery) -> Sequence[dict[str, Any]]:
         """Every field of the index that the query wants, by name. Raises ApiError."""
         body = fields_body(query)
         try:

@@ -151,8 +151,16 @@ class Ingest:
         return await self._append(draft, Admission())
 
     async def compact(self, uid: str, *, idempotency: Idempotency = None) -> Accepted:
-        """Not available; the task says so."""
+        """Unused space goes back to the disks of the index's nodes."""
         draft = Draft(OpKind.INDEX_COMPACT, (uid,), uid, {}, None, {}, idempotency=idempotency)
+        return await self._append(draft, Admission())
+
+    async def dump(self, *, idempotency: Idempotency = None) -> Accepted:
+        """A dump of everything accepted so far: it waits for every index there is or will be by then."""
+        waiting = {name for op in self._log.ops.values() if op.stage == "accepted" for name in op.names}
+        names = tuple(sorted({*self._cluster.sequenced.names, *waiting}))
+        details = {"dumpUid": None}
+        draft = Draft(OpKind.DUMP, names, None, {}, None, details, idempotency=idempotency)
         return await self._append(draft, Admission())
 
     async def swap(self, swaps: tuple[Swap, ...], *, idempotency: Idempotency = None) -> Accepted:

@@ -49,6 +49,9 @@ _NEXT_INDEX = ("next_index",)
 
 class Sequencer:
     """Owns the sequenced catalogue and the books; hands every resolved op to `deliver`."""
+Answer = list[str] | Edits | dict[str, Any] | ApiError
+
+
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class Sequencer:
         self.books = Books(store)
         self._queue = NameQueues()
         self._asked: set[int] = set()
-        self._answers: dict[int, list[str] | Edits | ApiError] = {}
+        self._answers: dict[int, Answer] = {}
         self._edited: dict[int, list[Any]] = {}  #: documents that editions of the group write
         self._wake = asyncio.Event()
         self._next_index = 0
@@ -96,8 +99,8 @@ class Sequencer:
         """Something a waiting op may have waited for has happened."""
         self._wake.set()
 
-    def answer(self, op: int, answer: list[str] | Edits | ApiError) -> None:
-        """What a barrier op matches, or what it makes of that."""
+    def answer(self, op: int, answer: Answer) -> None:
+        """What a barrier op matches, what it makes of that, or the details of its task."""
         self._answers[op] = answer
         self._wake.set()
 
@@ -127,7 +130,7 @@ class Sequencer:
     def _must_wait(self, op: OpRecord) -> bool:
         if op.kind not in BARRIERS or self._finished(op) or op.id in self._answers:
             return False
-        if op.index_uid is None or self._cluster.sequenced.find(op.index_uid) is None:
+        if op.index_uid is not None and self._cluster.sequenced.find(op.index_uid) is None:
             return False
         if op.id not in self._asked:
             self._asked.add(op.id)
@@ -406,7 +409,17 @@ class Sequencer:
         return resolving.swap(self._cluster.sequenced, [tuple(swap) for swap in op.args["swaps"]])
 
     def _compact(self, op: OpRecord) -> Resolution:
-        raise ApiError("miroir_not_supported", "Compacting an index is not available through Miroir.")
+        assert op.index_uid is not None
+        resolving.require(self._cluster.sequenced, op.index_uid)
+        return self._carried_out(op)
+
+    def _carried_out(self, op: OpRecord) -> Resolution:
+        """An op that is done when it is sequenced: nothing is left for nodes."""
+        answer = self._answers.get(op.id)
+        if isinstance(answer, ApiError):
+            raise answer
+        assert isinstance(answer, dict)
+        return Resolution(details=answer)
 
 
 _RESOLVERS: dict[OpKind, Callable[[Sequencer, OpRecord], Resolution]] = {
@@ -447,6 +460,7 @@ def _later(first: CatalogueChange | None, second: CatalogueChange | None) -> Cat
     """Two changes of one index as one: what both say, the second says last."""
     assert first is not None
     assert second is not None
+    OpKind.DUMP: Sequencer._carried_out,
     ((physical, patch),) = first.indexes.items()
     last = second.indexes[physical]
     both = msgspec.structs.replace(

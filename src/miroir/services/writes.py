@@ -15,17 +15,21 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping
 
+from miroir.core.ops import OpKind
 from miroir.core.records import NodeRecord, OpRecord, Resolution
 from miroir.core.topology import NodeId
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.keys import Key
 from miroir.meili.tasks import Task
+from miroir.ports.dumps import DumpFiles
 from miroir.ports.nodes import NodeTransport
 from miroir.ports.posts import Poster
 from miroir.ports.store import Store
 from miroir.services.barriers import Barriers
 from miroir.services.cluster import Cluster
+from miroir.services.compaction import Compaction
 from miroir.services.completion import Completion
+from miroir.services.dumps import Dumps
 from miroir.services.ingest import Ingest
 from miroir.services.lanes import Delivery
 from miroir.services.leftovers import Leftovers
@@ -52,8 +56,9 @@ class WritePath:
         now_ns: Callable[[], int],
         rng: random.Random,
         poster: Poster | None = None,
+        dumps: DumpFiles | None = None,
     ) -> None:
-        """`poster` None: webhooks are kept but nobody is told."""
+        """`poster` None: webhooks are kept but nobody is told. `dumps` None: there is nowhere to put dumps."""
         self.limits = limits
         self.now_ns = now_ns
         self.cluster = Cluster(store, transport)
@@ -97,6 +102,11 @@ class WritePath:
         )
         self.completion.delivery = self.delivery
         self.barriers.sequencer = self.sequencer
+        self.barriers.works[OpKind.INDEX_COMPACT] = Compaction(transport, self.cluster, limits).run
+        if dumps is not None:
+            self.barriers.works[OpKind.DUMP] = Dumps(
+                dumps, store, self.cluster, self.registry, self.barriers.pages, limits, now_ns
+            ).run
         self.completion.on_round(self.barriers.wake)
         self.completion.on_round(self.sequencer.wake)
         self.log.on_append(self._appended)
