@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from miroir.core.topology import NodeId
@@ -51,7 +52,8 @@ class FaultyTransport:
     network: Network
     #: set when the orchestrator that owns this transport is dead: nothing leaves it any more
     dead: bool = False
-    sent_count: int = 0
+    #: called when a node has done what was asked, before the caller hears of it
+    delivered: Callable[[NodeRequest], None] = lambda request: None
 
     def set_address(self, node: NodeId, address: str) -> None:
         self.inner.set_address(node, address)
@@ -62,7 +64,6 @@ class FaultyTransport:
         await asyncio.sleep(rng.random() * rates.latency_s)
         if self.dead:
             await asyncio.Event().wait()
-        self.sent_count += 1
         node = request.node
         dice = rng.random()
         if (dice := dice - rates.refused) < 0:
@@ -83,7 +84,10 @@ class FaultyTransport:
 
     async def _deliver(self, request: NodeRequest, deadline: float) -> NodeResponse:
         response = await self.inner.send(request, deadline=deadline)
+        self.delivered(request)
         await asyncio.sleep(self.network.rng.random() * self.network.rates.latency_s)
+        if self.dead:
+            await asyncio.Event().wait()
         return response
 
     def _stray(self, request: NodeRequest, delay_s: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 NODE_KEY = "key-of-the-nodes"
 _EPOCH_NS = 1_700_000_000_000_000_000
+_JOURNAL_MAX = 5000
 
 
 class ConnectionLostError(Exception):
@@ -135,6 +137,7 @@ class SimNode:
         """Start, or start again on what is durable."""
         if self.up:
             return
+        self._cluster.note(self.id, "starts")
         if self._engine is None:
             options = Options(
                 master_key=NODE_KEY, now_ns=self._cluster.now_ns, on_error=self._cluster.note_node_error
@@ -157,6 +160,7 @@ class SimNode:
         """kill -9: what is not committed is gone, callers see the connection reset."""
         if not self.up:
             return
+        self._cluster.note(self.id, "crashes")
         self.up = False
         assert self._work is not None
         await _end({self._work, *self._serving})
@@ -164,6 +168,7 @@ class SimNode:
     async def wipe(self) -> None:
         """kill -9, and the disk is gone too."""
         await self.crash()
+        self._cluster.note(self.id, "loses its disk")
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -178,7 +183,19 @@ class SimNode:
         await asyncio.wait({task})
         if task.cancelled():
             raise NodeError(self.id, "connection reset")
-        return task.result()
+        reply = task.result()
+        if request.path != "/health":
+            self._cluster.note(
+                self.id,
+                request.method,
+                request.path,
+                request.query,
+                request.body,
+                "->",
+                reply.status,
+                reply.body,
+            )
+        return reply
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The decoded body of a request to the node itself, which must succeed."""
@@ -243,6 +260,7 @@ class SimCluster:
         self.network = Network(random.Random(rng.random()))
         self.batch_step_s = 0.002
         self.broken: list[str] = []  #: failures that no simulated fault explains
+        self._journal: deque[tuple[Any, ...]] = deque(maxlen=_JOURNAL_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
         self._desks = InProcessNodes(NODE_KEY)
         self._store = SqliteStore(directory / "miroir.db", inline=True, durable=False)
@@ -263,12 +281,14 @@ class SimCluster:
     async def start_orchestrator(self) -> None:
         """A new orchestrator on the same store, unless one lives."""
         if self.life is None or self.life.dead:
+            self.note("orchestrator starts")
             store = MortalStore(self._store, self.rng)
             self.life = Life(self, store, FaultyTransport(self._desks, self.network))
 
     async def crash_orchestrator(self) -> None:
         """kill -9 of the orchestrator."""
         if self.life is not None:
+            self.note("orchestrator crashes")
             life, self.life = self.life, None
             await life.crash()
 
@@ -301,6 +321,18 @@ class SimCluster:
         """A node answered 500."""
         self.broken.append(f"node: {request.method} {request.path}: {_describe(error)}")
 
+    # --- what happened ------------------------------------------------------------------------
+
+    def note(self, *parts: Any) -> None:
+        """Remember an event for the message of a failure."""
+        self._journal.append((asyncio.get_running_loop().time(), *parts))
+
+    def journal(self) -> str:
+        """The last events, one a line."""
+        return "\n".join(
+            f"{event[0]:9.4f} " + " ".join(_short(part) for part in event[1:]) for event in self._journal
+        )
+
     # --- asking -------------------------------------------------------------------------------
 
     async def ask(
@@ -314,6 +346,7 @@ class SimCluster:
         sent = {"content-type": "application/json"} if raw else {}
         path, _, inline = path.partition("?")
         request = HttpRequest(method, path, inline or urlencode(query), {**sent, **(headers or {})}, raw)
+        self.note("client asks", method, path, inline or query, raw)
         task = asyncio.get_running_loop().create_task(life.orchestrator.front.respond(request))
         life.requests.add(task)
         task.add_done_callback(life.requests.discard)
@@ -321,6 +354,7 @@ class SimCluster:
         if task.cancelled() or life.dead:
             raise ConnectionLostError
         reply = task.result()
+        self.note("client hears", method, path, reply.status, reply.body)
         if reply.status == 500:
             self.broken.append(f"500 for {method} {path}: {reply.body!r}")
         value = orjson.loads(reply.body) if reply.body else None
@@ -421,6 +455,11 @@ async def _end(tasks: set[asyncio.Task[Any]]) -> None:
         _, waiting = await asyncio.wait(waiting, timeout=0.5)
 
 
+def _short(part: Any) -> str:
+    text = part.decode(errors="replace") if isinstance(part, bytes) else str(part)
+    return text if len(text) < 300 else text[:300] + "…"
+
+
 def _describe(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(_describe(inner) for inner in error.exceptions)
@@ -439,6 +478,9 @@ async def sim_cluster(shape: Shape, rng: random.Random) -> AsyncIterator[SimClus
         try:
             await cluster.start()
             yield cluster
+        except BaseException as error:
+            error.add_note(cluster.journal())
+            raise
         finally:
             await cluster.stop()
 

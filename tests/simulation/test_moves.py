@@ -1,0 +1,350 @@
+"""Data moves while clients write and read: nothing is lost, doubled or comes back, whatever the operation."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from miroir.core.operation_records import OperationKind, OperationState
+from miroir.core.topology import ReplicaState
+from tests.support.moving import (
+    add_node,
+    assert_consistent,
+    attach,
+    moving_cluster,
+    operations,
+    placement_of,
+    settle,
+    task_end,
+)
+from tests.support.sim_cluster import Shape, SimCluster
+from tests.support.virtual_time import run_virtual
+
+GENRES = ("war", "love", "myth")
+#: documents below are never written again
+STILL = 5
+
+
+class Shelf:
+    """One index and what it must hold: a model that follows every write that succeeded."""
+
+    def __init__(self, cluster: SimCluster, rng: random.Random, uid: str = "films") -> None:
+        self.cluster, self.rng, self.uid = cluster, rng, uid
+        self.documents: dict[str, Any] = {}
+        self.writes = 0
+        self.misses: list[str] = []
+
+    def document(self, number: int) -> dict[str, Any]:
+        return {
+            "id": number, "title": f"film {number} {self.rng.randrange(1000)}",
+            "genre": self.rng.choice(GENRES) if number >= STILL else "still",
+            "year": self.rng.randrange(1900, 2030),
+        }  # fmt: skip
+
+    async def load(self, count: int) -> None:
+        await self.send(
+            "PATCH", "/settings", {"filterableAttributes": ["genre"], "sortableAttributes": ["year"]}
+        )
+        for first in range(0, count, 50):
+            await self.add([self.document(n) for n in range(first, min(first + 50, count))])
+
+    async def send(self, method: str, path: str, body: Any = None, **query: Any) -> None:
+        reply = await self.cluster.ask(method, f"/indexes/{self.uid}{path}", body, **query)
+        assert reply.status == 202, reply
+        task = await task_end(self.cluster, reply.body["taskUid"])
+        assert task.status == "succeeded", task
+        self.writes += 1
+
+    async def add(self, documents: list[dict[str, Any]]) -> None:
+        await self.send("POST", "/documents", documents)
+        self.documents.update({str(one["id"]): one for one in documents})
+
+    async def write_something(self) -> None:
+        """One random write of any kind, and what it does to the model."""
+        known = [one for one in sorted(self.documents) if int(one) >= STILL]
+        kind = self.rng.choice(("add", "add", "replace", "merge", "delete", "filter", "settings"))
+        some = self.rng.sample(known, min(4, len(known)))
+        if kind == "add" or not known:
+            first = 10_000 + self.writes * 10
+            await self.add([self.document(first + n) for n in range(self.rng.randint(1, 5))])
+        elif kind == "replace":
+            await self.add([self.document(int(one)) for one in some])
+        elif kind == "merge":
+            changes = [{"id": int(one), "year": self.rng.randrange(2030, 3000)} for one in some]
+            await self.send("PUT", "/documents", changes)
+            for change in changes:
+                self.documents[str(change["id"])] = {**self.documents[str(change["id"])], **change}
+        elif kind == "delete":
+            await self.send("POST", "/documents/delete-batch", [int(one) for one in some])
+            for one in some:
+                del self.documents[one]
+        elif kind == "filter":
+            year = self.rng.randrange(1900, 1940)
+            genre = self.rng.choice(GENRES)
+            await self.send("PATCH", "/settings", {"filterableAttributes": ["genre", "year"]})
+            await self.send("POST", "/documents/delete", {"filter": f"genre = {genre} AND year < {year}"})
+            self.documents = {
+                one: document
+                for one, document in self.documents.items()
+                if not (document["genre"] == genre and document["year"] < year)
+            }
+        else:
+            await self.send("PATCH", "/settings", {"stopWords": [f"word{self.writes}"]})
+
+    async def write_until(self, done: asyncio.Event) -> None:
+        while not done.is_set():
+            await self.write_something()
+
+    async def read_until(self, done: asyncio.Event) -> None:
+        """Documents that nobody writes can be had at every moment, once each."""
+        still = [str(number) for number in range(STILL)]
+        while not done.is_set():
+            for one in still:
+                reply = await self.cluster.ask("GET", f"/indexes/{self.uid}/documents/{one}")
+                if reply.status != 200:
+                    self.misses.append(f"{one}: {reply.status}")
+            reply = await self.cluster.ask("POST", f"/indexes/{self.uid}/search", {"limit": 100_000})
+            ids = [hit["id"] for hit in reply.body["hits"]]
+            if len(set(ids)) != len(ids):
+                self.misses.append("doubled")
+
+
+async def under_load(cluster: SimCluster, shelf: Shelf, begin: Any, *, writes: bool = True) -> None:
+    """Begin an operation with a writer and a reader beside it; wait for its end."""
+    done = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        if writes:
+            group.create_task(shelf.write_until(done))
+        group.create_task(shelf.read_until(done))
+        await begin()
+        await settle(cluster)
+        done.set()
+    assert shelf.misses == []
+    await cluster.until("quiet", cluster.is_quiet)
+    await settle(cluster)
+
+
+def simulate(main: Any) -> None:
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_node_joins_under_load(seed: int) -> None:
+    async def main() -> None:
+        rng = random.Random(seed)
+        async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=16), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(200)
+            await under_load(cluster, shelf, lambda: add_node(cluster, "x0"))
+            await assert_consistent(cluster, {"films": shelf.documents})
+            ended = operations(cluster).all[1]
+            assert ended.state is OperationState.DONE
+            assert ended.planned.replicas <= 16 * 2 / 4 * 1.1
+            held = sum("x0" in replicas for replicas in next(iter(placement_of(cluster).values())))
+            assert held == ended.planned.replicas > 0
+
+    simulate(main())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_node_is_drained_and_removed_under_load(seed: int) -> None:
+    async def main() -> None:
+        rng = random.Random(100 + seed)
+        async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(150)
+            ops = operations(cluster)
+            await under_load(cluster, shelf, lambda: ops.request(OperationKind.DRAIN, {"node": "n0-1"}))
+            await assert_consistent(cluster, {"films": shelf.documents})
+            assert not any("n0-1" in r for shards in placement_of(cluster).values() for r in shards)
+            await cluster.nodes.pop("n0-1").wipe()
+            await ops.request(OperationKind.REMOVE_NODE, {"node": "n0-1"})
+            await settle(cluster)
+            await shelf.write_something()
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    simulate(main())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_wiped_node_is_rebuilt_by_itself(seed: int) -> None:
+    async def main() -> None:
+        rng = random.Random(200 + seed)
+        async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(150)
+
+            async def lose() -> None:
+                node = cluster.nodes["n0-1"]
+                await node.wipe()
+                await node.start()
+                await cluster.until("noticed", lambda: bool(operations(cluster).all))
+
+            await under_load(cluster, shelf, lose)
+            await assert_consistent(cluster, {"films": shelf.documents})
+            assert {o.kind for o in operations(cluster).all.values()} == {OperationKind.RESYNC}
+
+    simulate(main())
+
+
+def test_a_node_wiped_in_the_middle_of_a_copy_is_begun_again() -> None:
+    async def main() -> None:
+        rng = random.Random(300)
+        async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(150)
+            await add_node(cluster, "x0")
+
+            def copying() -> bool:
+                return any(copy.documents > 10 for copy in operations(cluster).copies())
+
+            await cluster.until("a copy has begun", copying)
+            await cluster.nodes["x0"].wipe()
+            await cluster.nodes["x0"].start()
+            await settle(cluster)
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    simulate(main())
+
+
+def test_a_dead_node_is_replaced_after_the_grace_time_and_not_before() -> None:
+    async def main() -> None:
+        rng = random.Random(400)
+        async with moving_cluster(Shape(nodes=4, replication_factor=2, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(100)
+            loop = asyncio.get_running_loop()
+            before = loop.time()
+            await cluster.nodes["n0-2"].crash()
+            await cluster.until("it began", lambda: bool(operations(cluster).all))
+            assert loop.time() - before > 20.0
+            await cluster.until("it ended", lambda: not any(o.open for o in operations(cluster).all.values()))
+            states = [
+                [s for s in replicas.values() if s == "in_sync"]
+                for shards in placement_of(cluster).values()
+                for replicas in shards
+            ]
+            assert all(len(in_sync) == 2 for in_sync in states)
+            await shelf.write_something()
+            await cluster.nodes["n0-2"].start()
+            await cluster.until("all live", cluster.all_live)
+            await settle(cluster)
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    simulate(main())
+
+
+def test_a_node_that_comes_back_in_time_is_not_replaced() -> None:
+    async def main() -> None:
+        rng = random.Random(500)
+        async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(50)
+            placed = placement_of(cluster)
+            await cluster.nodes["n0-2"].crash()
+            for _ in range(5):
+                await shelf.write_something()
+            await cluster.nodes["n0-2"].start()
+            await cluster.until("quiet", cluster.is_quiet)
+            assert operations(cluster).all == {}
+            assert placement_of(cluster) == placed
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    simulate(main())
+
+
+def test_the_replication_factor_changes_under_load() -> None:
+    async def main() -> None:
+        rng = random.Random(600)
+        async with moving_cluster(Shape(nodes=3, replication_factor=1, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(100)
+            ops = operations(cluster)
+            for factor in (3, 1, 2):
+                wanted = {"replication_factor": factor}
+                await under_load(
+                    cluster, shelf, lambda w=wanted: ops.request(OperationKind.SET_REPLICATION_FACTOR, w)
+                )
+                await assert_consistent(cluster, {"films": shelf.documents})
+                assert {len(r) for shards in placement_of(cluster).values() for r in shards} == {factor}
+
+    simulate(main())
+
+
+def test_a_group_comes_and_goes_under_load() -> None:
+    async def main() -> None:
+        rng = random.Random(700)
+        async with moving_cluster(Shape(nodes=2, replication_factor=1, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(100)
+            ops = operations(cluster)
+            nodes = []
+            for node in ("y0", "y1"):
+                await attach(cluster, node)
+                nodes.append({"id": node, "address": f"http://{node}:7700", "replica_group": 1})
+            await under_load(cluster, shelf, lambda: ops.request(OperationKind.ADD_GROUP, {"nodes": nodes}))
+            await assert_consistent(cluster, {"films": shelf.documents})
+            assert {len(r) for shards in placement_of(cluster).values() for r in shards} == {2}
+            await ops.request(OperationKind.REMOVE_GROUP, {"group": 0})
+            for _ in range(10):
+                await shelf.write_something()
+            await settle(cluster)
+            for node in ("n0-0", "n0-1"):
+                await cluster.nodes.pop(node).wipe()
+            await shelf.write_something()
+            await assert_consistent(cluster, {"films": shelf.documents})
+            assert {n for shards in placement_of(cluster).values() for r in shards for n in r} == {"y0", "y1"}
+
+    simulate(main())
+
+
+def test_an_operation_is_paused_resumed_and_cancelled() -> None:
+    async def main() -> None:
+        rng = random.Random(800)
+        shape = Shape(nodes=3, replication_factor=2, shards=16)
+        async with moving_cluster(shape, rng, documents_per_s=40.0) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(200)
+            ops = operations(cluster)
+            begun = await add_node(cluster, "x0")
+            await cluster.until("moving", lambda: any(copy.documents for copy in ops.copies()))
+            await ops.control(begun.id, OperationState.PAUSED)
+            moved = [copy.documents for copy in ops.copies()]
+            end = asyncio.get_running_loop().time() + 30
+            await cluster.until("time passes", lambda: asyncio.get_running_loop().time() > end)
+            assert sum(copy.documents for copy in ops.copies()) <= sum(moved) + 2 * 7
+            await ops.control(begun.id, OperationState.RUNNING)
+            await cluster.until("some shards moved", lambda: "x0" in str(placement_of(cluster)))
+            await ops.control(begun.id, OperationState.CANCELLING)
+            await settle(cluster)
+            assert ops.all[begun.id].state is OperationState.CANCELLED
+            states = {s for r in placement_of(cluster).values() for x in r for s in x.values()}
+            assert states == {ReplicaState.IN_SYNC.value}
+            answer = await cluster.ask("GET", "/indexes/films/documents?limit=1000")
+            assert {str(one["id"]): one for one in answer.body["results"]} == shelf.documents
+
+    simulate(main())
+
+
+def test_indexes_made_and_dropped_meanwhile() -> None:
+    async def main() -> None:
+        rng = random.Random(900)
+        async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=8), rng) as cluster:
+            films, books = Shelf(cluster, rng), Shelf(cluster, rng, "books")
+            await films.load(100)
+            await books.load(100)
+            await add_node(cluster, "x0")
+            await cluster.until("moving", lambda: bool(operations(cluster).copies()))
+            late = Shelf(cluster, rng, "late")
+            await late.load(50)
+            reply = await cluster.ask("DELETE", "/indexes/films")
+            await task_end(cluster, reply.body["taskUid"])
+            await books.write_something()
+            await settle(cluster)
+            await cluster.until("quiet", cluster.is_quiet)
+            await assert_consistent(cluster, {"books": books.documents, "late": late.documents})
+
+    simulate(main())
