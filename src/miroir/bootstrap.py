@@ -30,6 +30,7 @@ from miroir.api.backend_writes import write_handlers
 from miroir.api.front import Front, note_failure
 from miroir.api.server import serve_http
 from miroir.config import Config, Secret
+from miroir.core.operations import MoveLimits
 from miroir.core.records import NodeRecord
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.asgi import App, asgi_app
@@ -38,6 +39,7 @@ from miroir.meili.tasks import Task
 from miroir.ports.nodes import NodeTransport
 from miroir.ports.posts import Poster
 from miroir.ports.store import Store
+from miroir.services.moving import Moving
 from miroir.services.observation import observe
 from miroir.services.reads import ReadLimits, Reads
 from miroir.services.writes import WritePath
@@ -55,6 +57,7 @@ class Orchestrator:
 
     config: Config
     writes: WritePath
+    moving: Moving
     reads: Reads
     front: Front
     metrics: Metrics
@@ -96,12 +99,15 @@ async def running(
     """The orchestrator with its background loops, over any store and transport; the caller closes those."""
     orchestrator = build(config, store, nodes, now_ns=now_ns, rng=rng or random.Random(), poster=poster)
     await orchestrator.writes.open(node_records(config))
+    orchestrator.moving.open()
     async with asyncio.TaskGroup() as loops:
         background = loops.create_task(orchestrator.writes.run(), name="writes")
+        moving = loops.create_task(orchestrator.moving.run(), name="moving")
         try:
             await _know_nodes(orchestrator)
             yield orchestrator
         finally:
+            moving.cancel()
             background.cancel()
 
 
@@ -141,6 +147,7 @@ def build(
         limits=read_limits(config),
         on_round=metrics.scatter_round,
     )
+    moving = Moving(store, transport, writes, limits=move_limits(config), rng=rng)
     writes.on_task_end(lambda tasks: note_ends(metrics, tasks))
     backend = OrchestratorBackend(
         read_handlers(reads),
@@ -194,6 +201,25 @@ def read_limits(config: Config) -> ReadLimits:
         timeout_s=config.server.request_timeout_ms / 1000,
         replica_rounds=config.scatter.replica_rounds,
         parallel_queries=config.scatter.parallel_queries,
+    )
+
+
+def move_limits(config: Config) -> MoveLimits:
+    """Bounds of moving data."""
+    moves = config.rebalancer
+    return MoveLimits(
+        copies_max=moves.max_concurrent_copies,
+        shards_per_copy=moves.shards_per_copy,
+        documents_per_s=moves.documents_per_s,
+        bytes_per_s=moves.bytes_per_s,
+        page_documents=moves.page_documents,
+        page_bytes=moves.page_bytes,
+        grace_s=moves.grace_s,
+        attempts_max=moves.attempts_max,
+        barrier_s=moves.barrier_s,
+        request_timeout_s=config.writes.node_request_timeout_ms / 1000,
+        reader_timeout_s=config.server.request_timeout_ms / 1000,
+        slow_ms=moves.back_off_ms,
     )
 
 

@@ -160,6 +160,31 @@ class RetentionConfig(_Section, frozen=True):
     idempotency_s: Annotated[float, _about("an Idempotency-Key is remembered so long", gt=0)] = 86_400.0
 
 
+class RebalancerConfig(_Section, frozen=True):
+    """Moving data between nodes."""
+
+    max_concurrent_copies: Annotated[int, _about("copies between nodes that run at once", ge=1)] = 2
+    shards_per_copy: Annotated[
+        int, _about("shards of one index copied to one node together; compared and switched as one", ge=1)
+    ] = 8
+    documents_per_s: Annotated[float, _about("bound of each copy; 0: none", ge=0)] = 0.0
+    bytes_per_s: Annotated[float, _about("bound of each copy; 0: none", ge=0)] = 0.0
+    page_documents: Annotated[int, _about("documents read and written at once", ge=1)] = 1_000
+    page_bytes: Annotated[int, _about("... and their size", ge=1)] = 8_388_608
+    back_off_ms: Annotated[
+        float, _about("a source that answers slower gets a pause as long as its answer took", gt=0)
+    ] = 500.0
+    grace_s: Annotated[
+        float, _about("a node that is down for longer is replaced; cancelled when it comes back", gt=0)
+    ] = 900.0
+    barrier_s: Annotated[
+        float, _about("writes to one index wait at most so long for the switch of a copy", gt=0)
+    ] = 5.0
+    attempts_max: Annotated[
+        int, _about("a copy that keeps differing from its source is given up after so many attempts", ge=1)
+    ] = 10
+
+
 class TaskStoreConfig(_Section, frozen=True):
     """Where the op log, placement, tasks and keys are kept."""
 
@@ -167,6 +192,9 @@ class TaskStoreConfig(_Section, frozen=True):
     path: Annotated[str, _about("file of the sqlite store; its folder is created", min_length=1)] = (
         "miroir.db"
     )
+    dumps: Annotated[
+        str | None, _about("folder that dumps are written to; without it `dumps` beside the store")
+    ] = None
 
 
 class LoggingConfig(_Section, frozen=True):
@@ -192,9 +220,6 @@ class Config(_Section, frozen=True):
     admin_api_key: Annotated[
         Secret | None,
         _about("key of the /_miroir routes (environment: MIROIR_ADMIN_API_KEY); without one they answer 403"),
-    dumps: Annotated[
-        str | None, _about("folder that dumps are written to; without it `dumps` beside the store")
-    ] = None
     ] = None
     server: Annotated[ServerConfig, _about("the endpoint that clients talk to")] = ServerConfig()
     nodes: Annotated[tuple[NodeConfig, ...], _about("the Meilisearch nodes", min_length=1)] = (
@@ -212,6 +237,7 @@ class Config(_Section, frozen=True):
     retention: Annotated[RetentionConfig, _about("bounds of the op log and the task list")] = (
         RetentionConfig()
     )
+    rebalancer: Annotated[RebalancerConfig, _about("moving data between nodes")] = RebalancerConfig()
     task_store: Annotated[TaskStoreConfig, _about("durable state of the orchestrator")] = TaskStoreConfig()
     logging: Annotated[LoggingConfig, _about("logs")] = LoggingConfig()
 

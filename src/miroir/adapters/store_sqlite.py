@@ -24,7 +24,8 @@ from miroir.ports.store import Key, Reader, StoreError, Table, Tx
 T = TypeVar("T")
 
 _GROUP_MAX = 512
-_TABLES_1 = tuple(Table)
+_TABLES_2 = (Table.OPERATIONS, Table.COPIES)
+_TABLES_1 = tuple(table for table in Table if table not in _TABLES_2)
 
 
 def _migration_1(connection: sqlite3.Connection) -> None:
@@ -34,8 +35,15 @@ def _migration_1(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE TABLE t_{table.value} (k BLOB PRIMARY KEY, v BLOB NOT NULL){tail}")
 
 
+def _migration_2(connection: sqlite3.Connection) -> None:
+    for table in _TABLES_2:
+        connection.execute(
+            f"CREATE TABLE t_{table.value} (k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID"
+        )
+
+
 #: numbered from 1; never changed once released, only added to
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_migration_1,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_migration_1, _migration_2)
 
 
 class SqliteStore:

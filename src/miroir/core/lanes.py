@@ -146,6 +146,13 @@ class Lane:
         """Nothing to send, nothing out, nothing unfinished."""
         return self.cursor >= len(self.log) and self.out is None and not self.accepted
 
+    def settled_to(self, op: int) -> bool:
+        """Whether everything up to `op` has certainly ended on the node."""
+        if self.phase is Phase.RECOVERING or self.lost:
+            return False
+        undone = self.undone
+        return undone is None or undone > op
+
     @property
     def undone(self) -> int | None:
         """The first op that has not ended (again) on the node, None when there is none."""

@@ -284,11 +284,16 @@ def _startable(
         return None
     busy = {(copy.physical, copy.target) for copy in copies if not copy.over}
     chosen: list[Move] = []
+    sources: set[str] = set()
     for move in waiting:
         if not _may_start(move, view, busy):
             continue
         if chosen and (move.physical, move.target) != (chosen[0].physical, chosen[0].target):
             continue
+        common = _sources(move, view) & sources if chosen else _sources(move, view)
+        if not common:
+            continue
+        sources = common
         chosen.append(move)
         if len(chosen) >= limits.shards_per_copy:
             break
@@ -303,10 +308,16 @@ def _may_start(move: Move, view: ClusterView, busy: set[tuple[str, str]]) -> boo
         return False
     if _state(view, move, move.target) not in (None, ReplicaState.STALE):
         return False
-    return any(
-        state is ReplicaState.IN_SYNC and node in view.members and view.members[node].live
+    return bool(_sources(move, view))
+
+
+def _sources(move: Move, view: ClusterView) -> set[str]:
+    """Live nodes that hold the shard in sync."""
+    return {
+        node
         for node, state in view.placement[move.physical][move.shard].items()
-    )
+        if state is ReplicaState.IN_SYNC and node in view.members and view.members[node].live
+    }
 
 
 def _state(view: ClusterView, move: Move, node: str) -> ReplicaState | None:

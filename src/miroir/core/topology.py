@@ -64,7 +64,7 @@ class IndexView:
         return len(self.placement)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Snapshot:
     """The cluster at one moment. A request takes one and never looks again.
 

@@ -36,6 +36,8 @@ class Table(StrEnum):
     KEYS = "keys"  #: (uid,) -> API key
     WEBHOOKS = "webhooks"  #: (uid,) -> webhook
     FEATURES = "features"  #: ("features",) -> experimental features
+    OPERATIONS = "operations"  #: (operation id,) -> core.operation_records.OperationRecord
+    COPIES = "copies"  #: (copy id,) -> core.operation_records.CopyRecord, until its operation ends
     IDEMPOTENCY = "idempotency"  #: (key uid, method, path, idempotency key) -> IdempotencyRecord
 
 

@@ -6,10 +6,12 @@ store already holds: callers commit first and tell the cluster afterwards, witho
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from uuid import uuid4
 
-from miroir.core import placement
+from miroir.core import copying, placement
 from miroir.core.catalogue import Catalogue
 from miroir.core.records import (
     IndexState,
@@ -31,7 +33,7 @@ from miroir.core.topology import (
     Snapshot,
 )
 from miroir.ports.nodes import NodeTransport
-from miroir.ports.store import Reader, Store, Table, Tx
+from miroir.ports.store import Conflict, Reader, Store, Table, Tx
 
 SEQUENCED = "sequenced"
 VISIBLE = "visible"
@@ -51,6 +53,11 @@ class Cluster:
         self.visible = Catalogue()
         self.lanes: dict[tuple[str, str], LaneRecord] = {}  #: (physical, node) -> as stored
         self.live: set[NodeId] = set()
+        self.replication_factor: int | None = (
+            None  #: set by an operation; it then overrides the configuration
+        )
+        self.changing = asyncio.Lock()  #: held by whoever changes the placement of an index that exists
+        self._past: list[weakref.ref[Snapshot]] = []
         self._views: dict[str, tuple[object, IndexView]] = {}
         self._snapshot = Snapshot(epoch=0)
         self._listeners: list[Callable[[Snapshot], None]] = []
@@ -92,6 +99,8 @@ class Cluster:
         self.cluster_id = (row or b"").decode()
         epoch = reader.get(Table.META, ("epoch",))
         self.epoch = int(epoch) if epoch else 0
+        factor = reader.get(Table.META, ("replication_factor",))
+        self.replication_factor = int(factor) if factor else None
         self.nodes = {str(k[0]): decode(NodeRecord, v) for k, v in reader.scan(Table.NODES)}
         self.placement = {str(k[0]): decode(PlacementRecord, v) for k, v in reader.scan(Table.PLACEMENT)}
         self.lanes = {(str(k[0]), str(k[1])): decode(LaneRecord, v) for k, v in reader.scan(Table.LANES)}
@@ -114,6 +123,7 @@ class Cluster:
             views[logical] = self._views[logical][1]
         for logical in [name for name in self._views if name not in views]:
             del self._views[logical]
+        self._past = [past for past in (*self._past, weakref.ref(self._snapshot)) if past() is not None]
         self._snapshot = Snapshot(
             epoch=self.epoch,
             nodes={NodeId(n.id): _node(n) for n in self.nodes.values()},
@@ -142,11 +152,64 @@ class Cluster:
                     found.setdefault(node, set()).add(shard)
         return {node: frozenset(shards) for node, shards in found.items()}
 
+    def carried(self, physical: str, op: int) -> dict[str, frozenset[int]]:
+        """Nodes whose lanes get `op` -> the shards whose part of it they carry.
+
+        A replica that came by a copy gets ops through its lane only after the copy's last one; while it is being
+        copied to, its node gets only what concerns the whole index.
+        """
+        record = self.placement[physical]
+        found: dict[str, set[int]] = {}
+        for shard, replicas in enumerate(record.shards):
+            for node, state in replicas.items():
+                if state is ReplicaState.COPYING:
+                    found.setdefault(node, set())
+                elif state is ReplicaState.IN_SYNC:
+                    mine = found.setdefault(node, set())
+                    if not record.since or op > record.since.get(node, {}).get(shard, -1):
+                        mine.add(shard)
+        return {node: frozenset(shards) for node, shards in found.items()}
+
+    async def change_placement(
+        self, physical: str, after: PlacementRecord, also: Callable[[Tx], None] = lambda tx: None
+    ) -> None:
+        """Compare and set on the epoch: `after` and what goes with it, or nothing. The caller holds `changing`.
+
+        Raises UnsafeChangeError, Conflict.
+        """
+        assert self.changing.locked()
+        before, epoch = self.placement[physical], self.epoch
+        copying.check_change(before, after)
+        record = PlacementRecord(shards=after.shards, epoch=epoch + 1, since=after.since)
+
+        def store(tx: Tx) -> None:
+            row = tx.get(Table.META, ("epoch",))
+            if (int(row) if row else 0) != epoch:
+                raise Conflict("the placement was changed by somebody else")
+            tx.put(Table.META, ("epoch",), str(epoch + 1).encode())
+            tx.put(Table.PLACEMENT, (physical,), encode(record))
+            also(tx)
+
+        await self._store.transact(store)
+        self.placement[physical] = record
+        self.epoch = epoch + 1
+        self.publish()
+
+    def readers_before(self, epoch: int) -> bool:
+        """Whether a request still uses a snapshot older than `epoch`."""
+        snapshots = (past() for past in self._past)
+        return any(snapshot is not None and snapshot.epoch < epoch for snapshot in snapshots)
+
+    def introduce(self, node: NodeRecord) -> None:
+        """Make a node's address known to the transport."""
+        self._transport.set_address(NodeId(node.id), node.address)
+
     def propose(self, shard_count: int, replication_factor: int) -> PlacementRecord:
         """Placement of a new index over the active nodes, `replication_factor` copies in each group."""
         nodes = self.active_nodes()
         groups = {node.group for node in nodes}
-        owners = placement.propose(nodes, groups, shard_count, replication_factor)
+        factor = self.replication_factor or replication_factor
+        owners = placement.propose(nodes, groups, shard_count, factor)
         shards = tuple(
             {str(node): ReplicaState.IN_SYNC for group in sorted(groups) for node in owners[group][shard]}
             for shard in range(shard_count)

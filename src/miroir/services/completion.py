@@ -314,6 +314,13 @@ class Completion:
             self._lost_nodes.clear()
 
     async def _commit(self, found: _Round) -> None:
+        if not found.stale:
+            await self._commit_round(found)
+            return
+        async with self._cluster.changing:
+            await self._commit_round(found)
+
+    async def _commit_round(self, found: _Round) -> None:
         now = self._now_ns()
         done = [msgspec.structs.replace(op, stage="done") for op, _, _ in found.ended]
         applied = []
@@ -349,7 +356,8 @@ class Completion:
             self._note_done(op.id)
         self._cluster.lanes.update(found.lanes)
         self._cluster.placement.update(placements)
-        self._cluster.epoch = epoch
+        if placements:
+            self._cluster.epoch = epoch
         self._cluster.publish()
         if placements:
             assert self.delivery is not None
@@ -391,12 +399,15 @@ class Completion:
             placements[physical] = PlacementRecord(
                 shards=tuple(
                     {
-                        node: ReplicaState.STALE if shard in nodes.get(node, ()) else state
+                        node: ReplicaState.STALE
+                        if state is ReplicaState.IN_SYNC and shard in nodes.get(node, ())
+                        else state
                         for node, state in replicas.items()
                     }
                     for shard, replicas in enumerate(record.shards)
                 ),
                 epoch=epoch,
+                since=record.since,
             )
         return placements, epoch
 

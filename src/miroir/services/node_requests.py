@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -33,7 +34,7 @@ def lane_ops(op: OpRecord, resolution: Resolution, mine: frozenset[int]) -> list
     """The steps of an op for a node that feeds the shards `mine`; empty when there is nothing for it."""
     action = Action(resolution.action)
     shards = mine if resolution.everywhere else mine & set(resolution.shards)
-    has_work = action is not Action.NONE and bool(shards)
+    has_work = action is not Action.NONE and (resolution.everywhere or bool(shards))
     if resolution.node_settings is not None and (action is not Action.SETTINGS or not has_work):
         # The last step of an op is the one whose end is the end of the op.
         first = LaneOp(op.id * STEPS + (0 if has_work else 1), Action.SETTINGS)
@@ -95,12 +96,9 @@ class RequestWriter:
         return self._log.resolutions[op_of(step.id)]
 
     def _addition(self, node: NodeId, physical: str, request: Request) -> NodeRequest | None:
-        mine = self._cluster.members(physical).get(node, frozenset())
         parts: list[bytes] = []
         for step in request.ops:
-            lines = self._lines(op_of(step.id))
-            for shard in sorted(mine & lines.keys()):
-                parts.extend(lines[shard])
+            parts.extend(self.lines_of(op_of(step.id), self._carried(node, physical, step)))
         if not parts:
             return None
         first = request.ops[0]
@@ -115,18 +113,27 @@ class RequestWriter:
         )
 
     def _deletion(self, node: NodeId, physical: str, request: Request) -> NodeRequest | None:
-        mine = self._cluster.members(physical).get(node, frozenset())
-        shard_count = len(self._cluster.placement[physical].shards)
         ids: list[str] = []
         for step in request.ops:
-            parts = split_ids(self._resolution(step).ids, shard_count)
-            for shard in sorted(mine & parts.keys()):
-                ids.extend(parts[shard])
+            ids.extend(self.ids_of(op_of(step.id), physical, self._carried(node, physical, step)))
         if not ids:
             return None
         query = urlencode({"customMetadata": request.tag})
         path = f"/indexes/{quote(physical)}/documents/delete-batch"
         return NodeRequest(node, "POST", path, query, orjson.dumps(ids))
+
+    def _carried(self, node: NodeId, physical: str, step: LaneOp) -> frozenset[int]:
+        return self._cluster.carried(physical, op_of(step.id)).get(node, frozenset())
+
+    def lines_of(self, op: int, shards: Collection[int]) -> list[bytes]:
+        """The documents of an op that belong to the shards, as lines."""
+        lines = self._lines(op)
+        return [line for shard in sorted(lines.keys() & set(shards)) for line in lines[shard]]
+
+    def ids_of(self, op: int, physical: str, shards: Collection[int]) -> list[str]:
+        """The ids that an op deletes in the shards."""
+        parts = split_ids(self._log.resolutions[op].ids, len(self._cluster.placement[physical].shards))
+        return [one for shard in sorted(parts.keys() & set(shards)) for one in parts[shard]]
 
     def _lines(self, op: int) -> Lines:
         found = self._rendered.get(op)
@@ -162,10 +169,10 @@ class RequestWriter:
             return {}
         if resolution.physical is None or resolution.physical not in self._cluster.placement:
             return {}
-        members = self._cluster.members(resolution.physical)
+        carried = self._cluster.carried(resolution.physical, op)
         if resolution.everywhere or resolution.node_settings is not None:
-            return dict(members)
-        return touched(members, resolution.shards)
+            return {node: mine for node, mine in carried.items() if mine}
+        return touched(carried, resolution.shards)
 
 
 def parse_tasks(body: bytes) -> list[tuple[str, NodeTask]]:

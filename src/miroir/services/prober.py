@@ -18,7 +18,7 @@ import structlog
 
 from miroir.core.node_health import Health, after_probe
 from miroir.core.records import NodeRecord, encode
-from miroir.core.topology import NodeId
+from miroir.core.topology import NodeId, NodeLifecycle
 from miroir.core.write_limits import WriteLimits
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 from miroir.ports.store import Store, Table
@@ -59,16 +59,29 @@ class Prober:
         self._changed = changed
         self.health: dict[str, Health] = {}
         self._probed = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._probing: set[NodeId] = set()
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             for node in self._cluster.nodes:
-                group.create_task(self._watch(NodeId(node)), name=f"probe {node}")
+                self.add(NodeId(node))
+            await asyncio.get_running_loop().create_future()
+
+    def add(self, node: NodeId) -> None:
+        """Probe this node too, from now on, until it is removed."""
+        if self._group is not None and node not in self._probing and not self._is_removed(node):
+            self._probing.add(node)
+            self._group.create_task(self._watch(node), name=f"probe {node}")
+
+    def _is_removed(self, node: NodeId) -> bool:
+        return self._cluster.nodes[node].lifecycle == NodeLifecycle.REMOVED
 
     async def first_round(self) -> None:
         """Wait until every node was probed once."""
-        while len(self.health) < len(self._cluster.nodes):
+        while any(n not in self.health and not self._is_removed(NodeId(n)) for n in self._cluster.nodes):
             self._probed.clear()
             await self._probed.wait()
 
@@ -77,7 +90,7 @@ class Prober:
         health = Health()
         verified = False
         since_check = 0
-        while True:
+        while not self._is_removed(node):
             ok = await self._healthy(node)
             if ok and (not verified or since_check >= _RECHECK_PROBES):
                 verified = ok = await self._identified(node)
@@ -101,6 +114,8 @@ class Prober:
             eager = not health.up and ok
             wait = min(limits.probe_interval_s, limits.retry_first_s) if eager else limits.probe_interval_s
             await asyncio.sleep(wait * (0.9 + self._rng.random() / 5))
+        self._probing.discard(node)
+        self._cluster.set_live({node: False})
 
     async def _healthy(self, node: NodeId) -> bool:
         answer = await self._ask(NodeRequest(node, "GET", "/health", content_type=None))

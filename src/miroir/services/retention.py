@@ -42,6 +42,7 @@ class Retention:
         self._tasks = tasks
         self._limits = limits
         self._now_ns = now_ns
+        self.copies_need: Callable[[], dict[str, int]] = dict  #: index -> first op that a copy may need
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -61,6 +62,8 @@ class Retention:
             undone = track.lane.undone
             if undone is not None:
                 needed[physical] = min(needed.get(physical, op_of(undone)), op_of(undone))
+        for physical, first in self.copies_need().items():
+            needed[physical] = min(needed.get(physical, first), first)
         before = self._now_ns() - int(self._limits.keep_done_s * 1e9)
         victims: list[int] = []
         held: set[str] = set()

@@ -8,7 +8,9 @@ depends on what documents hold wait until everything before them is applied, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -47,11 +49,11 @@ _GROUP_BYTES_MAX = 8 << 20
 _NEXT_INDEX = ("next_index",)
 
 
-class Sequencer:
-    """Owns the sequenced catalogue and the books; hands every resolved op to `deliver`."""
 Answer = list[str] | Edits | dict[str, Any] | ApiError
 
 
+class Sequencer:
+    """Owns the sequenced catalogue and the books; hands every resolved op to `deliver`."""
 
     def __init__(
         self,
@@ -78,6 +80,8 @@ Answer = list[str] | Edits | dict[str, Any] | ApiError
         self._answers: dict[int, Answer] = {}
         self._edited: dict[int, list[Any]] = {}  #: documents that editions of the group write
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()  #: held while a group is resolved and stored
+        self._held: Counter[str] = Counter()
         self._next_index = 0
         self._placements: dict[str, PlacementRecord] = {}
         self._applied: list[Applied] = []
@@ -109,9 +113,31 @@ Answer = list[str] | Edits | dict[str, Any] | ApiError
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while group := self._take_group():
-                await self._store_group(group)
+            while await self._sequence_group():  # noqa: ASYNC110  (others get a turn between two groups)
                 await asyncio.sleep(0)
+
+    async def _sequence_group(self) -> bool:
+        async with self._turn:
+            group = self._take_group()
+            if group:
+                await self._store_group(group)
+        return bool(group)
+
+    @contextlib.asynccontextmanager
+    async def hold(self, physical: str) -> AsyncIterator[None]:
+        """No op of this index is sequenced inside; those before it are stored and with their lanes."""
+        self._held[physical] += 1
+        try:
+            async with self._turn:
+                pass
+            yield
+        finally:
+            self._held[physical] -= 1
+            self._wake.set()
+
+    def _is_held(self, op: OpRecord) -> bool:
+        names = self._cluster.sequenced.names
+        return any(self._held[names[name]] > 0 for name in op.names if name in names)
 
     def _take_group(self) -> list[tuple[OpRecord, Resolution]]:
         group: list[tuple[OpRecord, Resolution]] = []
@@ -119,7 +145,7 @@ Answer = list[str] | Edits | dict[str, Any] | ApiError
         heads = self._queue.heads()
         while heads and len(group) < _GROUP_OPS_MAX and size < _GROUP_BYTES_MAX:
             op = self._log.ops[heads.pop(0)]
-            if self._must_wait(op):
+            if self._is_held(op) or self._must_wait(op):
                 continue
             self._log.claimed.add(op.id)
             group.append((op, self._resolve(op)))
@@ -434,6 +460,7 @@ _RESOLVERS: dict[OpKind, Callable[[Sequencer, OpRecord], Resolution]] = {
     OpKind.INDEX_UPDATE: Sequencer._update,
     OpKind.INDEX_SWAP: Sequencer._swap,
     OpKind.INDEX_COMPACT: Sequencer._compact,
+    OpKind.DUMP: Sequencer._carried_out,
 }
 
 
@@ -460,7 +487,6 @@ def _later(first: CatalogueChange | None, second: CatalogueChange | None) -> Cat
     """Two changes of one index as one: what both say, the second says last."""
     assert first is not None
     assert second is not None
-    OpKind.DUMP: Sequencer._carried_out,
     ((physical, patch),) = first.indexes.items()
     last = second.indexes[physical]
     both = msgspec.structs.replace(

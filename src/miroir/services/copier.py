@@ -1,0 +1,436 @@
+"""Carries copies out: one task per copy that asks `core/copying.next_act` and does one idempotent step at a time.
+
+Whatever a step achieved is stored before the next begins; after a crash the copy goes on from there. A request whose
+answer was lost may still arrive later: the copy then pauses until it can no longer, and repeats the step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import msgspec
+import orjson
+import structlog
+
+from miroir.core import copying
+from miroir.core.copying import CopyAct, CopySight
+from miroir.core.document_ids import document_ids
+from miroir.core.node_settings import node_settings
+from miroir.core.operation_records import CopyPhase, CopyRecord
+from miroir.core.operations import MoveLimits
+from miroir.core.records import LaneRecord, PlacementRecord, decode, encode
+from miroir.core.topology import NodeId, ReplicaState
+from miroir.ports.nodes import NodeError
+from miroir.ports.store import Reader, Store, Table, Tx
+from miroir.services.cluster import Cluster
+from miroir.services.held_ops import HeldOps
+from miroir.services.lanes import Delivery
+from miroir.services.node_requests import STEPS
+from miroir.services.sequencer import Sequencer
+from miroir.services.shard_calls import NodeRefusedError, ShardCalls
+
+log = structlog.get_logger()
+
+_WAIT_S = 0.1
+_RETRY_S = 0.5
+
+
+class Copier:
+    """Every copy that is not over, and the tasks that work on them."""
+
+    def __init__(
+        self,
+        store: Store,
+        cluster: Cluster,
+        sequencer: Sequencer,
+        delivery: Delivery,
+        held: HeldOps,
+        calls: ShardCalls,
+        limits: MoveLimits,
+        now_ns: Callable[[], int],
+        rng: random.Random,
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._sequencer = sequencer
+        self._delivery = delivery
+        self._held = held
+        self._calls = calls
+        self.limits = limits
+        self._now_ns = now_ns
+        self._rng = rng
+        self.copies: dict[int, CopyRecord] = {}
+        self.wanted: Callable[[CopyRecord], bool] = lambda copy: True  #: set by the operations
+        self.paused: Callable[[CopyRecord], bool] = lambda copy: False
+        self.gone: Callable[[str], bool] = lambda node: False
+        self.ended: Callable[[CopyRecord], None] = lambda copy: None
+        self._listings: dict[int, list[str]] = {}
+        self._running: set[int] = set()
+        self._again: set[int] = set()  #: whose target lost what it had
+
+    def load(self, reader: Reader) -> None:
+        """Take up copies that were not over."""
+        for key, row in reader.scan(Table.COPIES):
+            copy = decode(CopyRecord, row)
+            if not copy.over:
+                self.copies[int(key[0])] = copy
+
+    def start_all(self, group: asyncio.TaskGroup) -> None:
+        """Give every copy without a task one."""
+        for number in self.copies.keys() - self._running:
+            self._running.add(number)
+            group.create_task(self._run(number), name=f"copy {number}")
+
+    def node_lost(self, node: str) -> None:
+        """The node lost its disk: what was copied to it is gone."""
+        self._again.update(n for n, copy in self.copies.items() if copy.target == node and copy.active)
+
+    def needed_from(self) -> dict[str, int]:
+        """Index -> the first op whose payload a copy may still need."""
+        needed: dict[str, int] = {}
+        for copy in self.copies.values():
+            if copy.active:
+                first = copy.boundary + 1
+                needed[copy.physical] = min(needed.get(copy.physical, first), first)
+        return needed
+
+    # --- one copy -----------------------------------------------------------------------------
+
+    async def _run(self, number: int) -> None:
+        while number in self.copies:
+            copy = self.copies[number]
+            try:
+                if not await self._step(copy):
+                    await asyncio.sleep(_WAIT_S * (0.5 + self._rng.random()))
+            except NodeError as error:
+                log.warning("copy_waits", copy=number, reason=error.reason)
+                settle = 0.0 if error.refused else self.limits.request_timeout_s
+                await asyncio.sleep(min(settle, 5.0) + _RETRY_S * (0.5 + self._rng.random()))
+            except NodeRefusedError as error:
+                log.warning("copy_refused", copy=number, reason=str(error))
+                await asyncio.sleep(_RETRY_S * (0.5 + self._rng.random()))
+                if copy.active and number in self.copies:
+                    await self._begin_again(self.copies[number])
+        self._running.discard(number)
+
+    async def _step(self, copy: CopyRecord) -> bool:
+        """One step; False when there was nothing to do now."""
+        if copy.id in self._again:
+            self._again.discard(copy.id)
+            await self._begin_again(copy)
+            return True
+        act = copying.next_act(copy, self._sight(copy))
+        if act is CopyAct.BEGIN:
+            return await self._begin(copy)
+        if act is CopyAct.WRITE_PAGES:
+            return await self._write_page(copy)
+        if act is CopyAct.FOLLOW:
+            return await self._follow(copy)
+        if act is CopyAct.ABANDON:
+            await self._abandon(copy)
+            return True
+        if act is CopyAct.NOTHING:
+            self.copies.pop(copy.id, None)
+        return False
+
+    def _sight(self, copy: CopyRecord) -> CopySight:
+        record = self._cluster.placement.get(copy.physical)
+        exists = record is not None and copy.physical in self._cluster.sequenced.indexes
+        return CopySight(
+            index_exists=exists,
+            wanted=self.wanted(copy)
+            and copy.attempts <= self.limits.attempts_max
+            and (copy.phase is CopyPhase.PLANNED or not self._orphaned(copy, record)),
+            paused=self.paused(copy),
+            target_live=NodeId(copy.target) in self._cluster.live,
+            target_gone=self.gone(copy.target),
+            cleaning=record is not None
+            and any(replicas.get(copy.target) is ReplicaState.RETIRING for replicas in record.shards),
+            source=self._source(copy, record) if exists else None,
+        )
+
+    def _orphaned(self, copy: CopyRecord, record: PlacementRecord | None) -> bool:
+        """No node has all these shards in sync any more: to be planned anew, in other groups."""
+        return record is not None and not any(
+            all(record.shards[shard].get(node) is ReplicaState.IN_SYNC for shard in copy.shards)
+            for node in record.shards[copy.shards[0]]
+            if node != copy.target and (NodeId(node) in self._cluster.live or not self.gone(node))
+        )
+
+    def _source(self, copy: CopyRecord, record: PlacementRecord | None) -> str | None:
+        """A live node, in sync for all shards of the copy, its lane at or past the boundary."""
+        if record is None:
+            return None
+        for node in sorted({n for shard in copy.shards for n in record.shards[shard]}):
+            if node == copy.target or NodeId(node) not in self._cluster.live:
+                continue
+            if any(record.shards[shard].get(node) is not ReplicaState.IN_SYNC for shard in copy.shards):
+                continue
+            if self._reached(copy.physical, node, copy.boundary):
+                return node
+        return None
+
+    def _reached(self, physical: str, node: str, op: int) -> bool:
+        stored = self._cluster.lanes.get((physical, node))
+        if stored is not None and stored.lagging:
+            return False
+        lane = self._delivery.lane(physical, node)
+        if lane is None:
+            return True
+        return lane.settled_to(op * STEPS + 1)
+
+    async def _save(self, copy: CopyRecord) -> None:
+        await self._store.transact(lambda tx: tx.put(Table.COPIES, (copy.id,), encode(copy)))
+        self.copies[copy.id] = copy
+
+    async def _begin(self, copy: CopyRecord) -> bool:
+        """Boundary and placement in one transaction, at a point between two ops of the index."""
+        physical, target = copy.physical, copy.target
+        async with self._sequencer.hold(physical), self._cluster.changing:
+            before = self._cluster.placement.get(physical)
+            if before is None or physical not in self._cluster.sequenced.indexes:
+                return False
+            boundary = self._held.last_op(physical)
+            fresh = not self._takes_part(before, target)
+            after, begun = copying.begin(before, copy, boundary=boundary)
+            begun = msgspec.structs.replace(begun, started_at=self._now_ns())
+            step = max(boundary * STEPS + 1, -1)
+            lane = LaneRecord(applied=step, forgotten=step)
+
+            def also(tx: Tx) -> None:
+                tx.put(Table.COPIES, (copy.id,), encode(begun))
+                if fresh and begun.active:
+                    tx.put(Table.LANES, (physical, target), encode(lane))
+
+            await self._cluster.change_placement(physical, after, also)
+            if fresh and begun.active:
+                self._cluster.lanes[physical, target] = lane
+                self._delivery.renew(physical, target)
+            self._ended(begun)
+        return True
+
+    def _takes_part(self, record: PlacementRecord, node: str) -> bool:
+        feeding = (ReplicaState.IN_SYNC, ReplicaState.COPYING)
+        return any(replicas.get(node) in feeding for replicas in record.shards)
+
+    # --- pages --------------------------------------------------------------------------------
+
+    async def _write_page(self, copy: CopyRecord) -> bool:
+        record = self._cluster.placement[copy.physical]
+        source = self._source(copy, record)
+        index = self._cluster.sequenced.indexes.get(copy.physical)
+        if source is None or index is None or not self._reached(copy.physical, copy.target, copy.boundary):
+            return False
+        listing = self._listings.get(copy.id)
+        if listing is None:
+            listing = await self._prepare_target(copy, record, source)
+            self._listings[copy.id] = listing
+        primary_key = index.primary_key
+        page = listing[: self.limits.page_documents]
+        if not page or primary_key is None:
+            self._listings.pop(copy.id, None)
+            await self._save(msgspec.structs.replace(copy, phase=CopyPhase.FOLLOWING))
+            return True
+        began = asyncio.get_running_loop().time()
+        documents = await self._calls.documents(source, copy.physical, page)
+        took = asyncio.get_running_loop().time() - began
+        taken, lines = _fitting(documents, self.limits.page_bytes)
+        complete = taken == len(documents)
+        if taken:
+            error = await self._calls.write(
+                copy.target, copy.physical, primary_key, lines, f"miroir-copy-{copy.id}"
+            )
+            if error is not None:
+                raise NodeRefusedError(copy.target, "writing a page", str(error.get("code")))
+        last = page[-1] if complete else document_ids(documents[:taken], primary_key)[-1]
+        self._listings[copy.id] = listing[listing.index(last) + 1 :]
+        await self._save(
+            msgspec.structs.replace(
+                self.copies.get(copy.id, copy),
+                cursor=last,
+                documents=copy.documents + taken,
+                size_bytes=copy.size_bytes + len(lines),
+            )
+        )
+        await self._throttle(taken, len(lines), took)
+        return True
+
+    async def _prepare_target(self, copy: CopyRecord, record: PlacementRecord, source: str) -> list[str]:
+        """The target has the index, its settings, and nothing old of these shards; then the ids to copy."""
+        physical, target = copy.physical, copy.target
+        index = self._cluster.sequenced.indexes[physical]
+        if copy.cursor is None:
+            in_sync = any(replicas.get(target) is ReplicaState.IN_SYNC for replicas in record.shards)
+            if not in_sync:
+                wanted = node_settings(index.settings, exact=index.exact)
+                await self._must(self._calls.configure(target, physical, wanted), target, "settings")
+            if await self._calls.count(target, physical, copy.shards):
+                wiping = self._calls.delete_shards(target, physical, copy.shards, f"miroir-copy-{copy.id}")
+                await self._must(wiping, target, "deleting what was there")
+        if index.primary_key is None:
+            return []
+        ids = await self._calls.ids(source, physical, index.primary_key, copy.shards)
+        return [one for one in ids if copy.cursor is None or one > copy.cursor]
+
+    async def _must(self, work: object, node: str, what: str) -> None:
+        error = await work  # type: ignore[misc]
+        if error is not None:
+            raise NodeRefusedError(node, what, str(error.get("code")))
+
+    async def _throttle(self, documents: int, size: int, took_s: float) -> None:
+        limits = self.limits
+        pause = took_s if took_s * 1000 > limits.slow_ms else 0.0
+        if limits.documents_per_s:
+            pause = max(pause, documents / limits.documents_per_s)
+        if limits.bytes_per_s:
+            pause = max(pause, size / limits.bytes_per_s)
+        if pause:
+            await asyncio.sleep(pause)
+
+    # --- held ops, and the flip ---------------------------------------------------------------
+
+    async def _follow(self, copy: CopyRecord) -> bool:
+        """Replay some held ops; when few are left, flip."""
+        done = await self._replay(copy)
+        if done is not None:
+            await self._save(msgspec.structs.replace(self.copies[copy.id], followed=done))
+            if self._held.last_op(copy.physical) > done:
+                return True
+        return await self._try_flip(self.copies[copy.id])
+
+    async def _replay(self, copy: CopyRecord) -> int | None:
+        """The next run of held ops to the target; returns the last op replayed, None when there was none."""
+        batch = self._held.next_batch(copy)
+        if batch is None:
+            return None
+        if batch.behind_lane and not self._reached(copy.physical, copy.target, batch.last):
+            return None
+        error = await self._held.send(self._calls, copy, batch)
+        if error is not None and batch.ops > 1:
+            for single in self._held.singly(copy, batch):
+                await self._held.send(self._calls, copy, single)
+        return batch.last
+
+    async def _try_flip(self, copy: CopyRecord) -> bool:
+        """Under a barrier: no new op of the index, all earlier ones applied, both copies equal; then flip."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.limits.barrier_s
+        async with self._sequencer.hold(copy.physical):
+            while True:
+                copy = self.copies[copy.id]
+                source = self._source(copy, self._cluster.placement.get(copy.physical))
+                if source is None or copy.id in self._again or not self.wanted(copy):
+                    return False
+                if copy.physical not in self._cluster.sequenced.indexes:
+                    return False
+                if loop.time() > until:
+                    break
+                done = await self._replay(copy)
+                if done is not None:
+                    await self._save(msgspec.structs.replace(copy, followed=done))
+                elif not self._at_rest(copy, source):
+                    await asyncio.sleep(0.02)
+                else:
+                    return await self._settle(copy, source)
+        # Writes go on for a while before the next try.
+        await asyncio.sleep(self.limits.barrier_s)
+        return False
+
+    async def _settle(self, copy: CopyRecord, source: str) -> bool:
+        """Nothing moves: compare, and flip or begin again."""
+        if not await self._equal(copy, source):
+            log.warning("copies_differ", copy=copy.id, index=copy.physical, node=copy.target)
+            await self._begin_again(copy)
+            return True
+        return await self._flip(copy)
+
+    def _at_rest(self, copy: CopyRecord, source: str) -> bool:
+        """Whether source and target have applied every op of the index."""
+        last = self._held.last_op(copy.physical)
+        return (
+            self._held.next_batch(copy) is None
+            and self._reached(copy.physical, source, last)
+            and self._reached(copy.physical, copy.target, last)
+        )
+
+    async def _equal(self, copy: CopyRecord, source: str) -> bool:
+        index = self._cluster.sequenced.indexes.get(copy.physical)
+        if index is None or index.primary_key is None:
+            return True
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(
+                    _caught(self._calls.digests(node, copy.physical, index.primary_key, copy.shards))
+                )
+                for node in (source, copy.target)
+            ]
+        ours, theirs = (task.result() for task in tasks)
+        for found in (ours, theirs):
+            if isinstance(found, Exception):
+                raise found
+        return ours == theirs
+
+    async def _flip(self, copy: CopyRecord) -> bool:
+        async with self._cluster.changing:
+            if copy.id in self._again or NodeId(copy.target) not in self._cluster.live:
+                return False
+            before = self._cluster.placement[copy.physical]
+            last = self._held.last_op(copy.physical)
+            after, done = copying.flip(before, copy, last_op=last)
+            done = msgspec.structs.replace(done, ended_at=self._now_ns())
+            await self._cluster.change_placement(
+                copy.physical, after, lambda tx: tx.put(Table.COPIES, (copy.id,), encode(done))
+            )
+            log.info("shards_moved", index=copy.physical, node=copy.target, shards=len(copy.shards))
+            self._ended(done)
+        return True
+
+    async def _begin_again(self, copy: CopyRecord) -> None:
+        self._listings.pop(copy.id, None)
+        await self._save(copying.begin_again(copy))
+
+    async def _abandon(self, copy: CopyRecord) -> None:
+        async with self._cluster.changing:
+            before = self._cluster.placement.get(copy.physical)
+            after, ended = copying.abandon(before, copy)
+            ended = msgspec.structs.replace(ended, ended_at=self._now_ns())
+
+            def also(tx: Tx) -> None:
+                tx.put(Table.COPIES, (copy.id,), encode(ended))
+
+            if before is None or after is None:
+                await self._store.transact(also)
+            else:
+                await self._cluster.change_placement(copy.physical, after, also)
+            log.info("copy_abandoned", copy=copy.id, index=copy.physical, node=copy.target)
+            self._ended(ended)
+
+    def _ended(self, copy: CopyRecord) -> None:
+        self.copies[copy.id] = copy
+        if copy.over:
+            self._listings.pop(copy.id, None)
+            del self.copies[copy.id]
+            self.ended(copy)
+
+
+async def _caught(work: object) -> object:
+    """Failures of one side as values, so that the other is not cancelled in the middle."""
+    try:
+        return await work  # type: ignore[misc]
+    except (NodeError, NodeRefusedError) as error:
+        return error
+
+
+def _fitting(documents: list[dict[str, object]], bytes_max: int) -> tuple[int, bytes]:
+    """(how many, NDJSON) of the first documents that fit; at least one."""
+    lines: list[bytes] = []
+    size = 0
+    for document in documents:
+        line = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+        if lines and size + len(line) > bytes_max:
+            break
+        lines.append(line)
+        size += len(line)
+    return len(lines), b"".join(lines)

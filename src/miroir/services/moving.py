@@ -1,0 +1,72 @@
+"""Moving data as one object: what bootstrap builds beside the write path, opens after it, and runs."""
+
+from __future__ import annotations
+
+import random
+
+from miroir.core.operations import MoveLimits
+from miroir.core.topology import NodeId
+from miroir.ports.nodes import NodeTransport
+from miroir.ports.store import Store
+from miroir.services.copier import Copier
+from miroir.services.held_ops import HeldOps
+from miroir.services.operations import Operations
+from miroir.services.retiring import Retiring
+from miroir.services.shard_calls import ShardCalls
+from miroir.services.writes import WritePath
+
+
+class Moving:
+    """Copies, deletions of old copies, operations; wired to the write path's hooks."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: NodeTransport,
+        writes: WritePath,
+        *,
+        limits: MoveLimits,
+        rng: random.Random,
+    ) -> None:
+        cluster = writes.cluster
+        calls = ShardCalls(
+            transport, timeout_s=limits.request_timeout_s, fetch_documents=limits.page_documents
+        )
+        self.copier = Copier(
+            store,
+            cluster,
+            writes.sequencer,
+            writes.delivery,
+            HeldOps(writes.log, writes.writer),
+            calls,
+            limits,
+            writes.now_ns,
+            rng,
+        )
+        self.retiring = Retiring(cluster, writes.delivery, calls, reader_timeout_s=limits.reader_timeout_s)
+        self._writes = writes
+        self.operations = Operations(
+            store,
+            cluster,
+            self.copier,
+            self.retiring,
+            calls,
+            limits,
+            writes.now_ns,
+            joined=self._joined,
+            replication_factor=writes.limits.replication_factor,
+        )
+        writes.retention.copies_need = self.copier.needed_from
+        writes.on_node_lost = self.copier.node_lost
+
+    def open(self) -> None:
+        """Load what was begun; the write path is open by then."""
+        self.operations.open()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self.operations.run()
+
+    def _joined(self, node: NodeId) -> None:
+        self._writes.prober.add(node)
+        self._writes.delivery.wake_node(node)
