@@ -342,7 +342,8 @@ class Delivery:
             watch.start = min((task.uid for _, task in newest), default=0)
         self._look_back(watch)
         limit = self._limits.poll_tasks_max
-        listed = await self._list(watch.node, f"from={watch.start}&reverse=true&limit={limit}")
+        asked_from = watch.start
+        listed = await self._list(watch.node, f"from={asked_from}&reverse=true&limit={limit}")
         if listed is None:
             return False
         moved = False
@@ -359,7 +360,7 @@ class Delivery:
             if track is not None and (outcomes or done):
                 moved = moved or bool(outcomes)
                 self._report(track, outcomes)
-        self._missing(watch, listed, limit)
+        self._missing(watch.node, listed, asked_from)
         if first_open is not None:
             watch.start = first_open
         elif listed:
@@ -376,16 +377,16 @@ class Delivery:
         watch.start = min([watch.start, *open_uids])
         watch.settled.difference_update(open_uids)
 
-    def _missing(self, watch: Watch, listed: list[tuple[str, NodeTask]], limit: int) -> None:
+    def _missing(self, node: NodeId, listed: list[tuple[str, NodeTask]], asked_from: int) -> None:
         """Tasks a lane waits for that the node no longer knows, though it knows later ones."""
-        if not listed or watch.start is None:
+        if not listed:
             return
         shown = {task.uid for _, task in listed}
         newest = max(shown)
-        for track in self._of(watch.node):
+        for track in self._of(node):
             for _, uid in list(track.lane.accepted):
-                if watch.start <= uid < newest and uid not in shown:
-                    log.warning("node_lost_task", node=watch.node, task=uid)
+                if asked_from <= uid < newest and uid not in shown:
+                    log.warning("node_lost_task", node=node, task=uid)
                     track.lane.on_missing(uid)
                     track.wake.set()
 
