@@ -67,8 +67,11 @@ class Ranker:
             hits, values = deduplicate(merged, plan.distinct)
             ranked.hits, ranked.values = hits[: plan.depth], values[: plan.depth]
             if not plan.distinct_is_countable:
-                # What nodes dropped is off their totals; what was dropped here comes off now.
-                ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
+                if counted and plan.query.is_paged:
+                    hits = await self._survivors(reading, plan)
+                    ranked.total = len(hits)
+                else:  # what nodes dropped is off their totals; what was dropped here comes off now
+                    ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
             elif counted and plan.depth:
                 visited = (
                     list(zip(hits, values, strict=True))
@@ -80,6 +83,13 @@ class Ranker:
         if threshold is not None:
             await self._cut(reading, ranked, threshold, counted=counted)
         return ranked
+
+    async def _survivors(self, reading: Reading, plan: SearchPlan) -> list[Hit]:
+        """Every hit that deduplication leaves, up to `maxTotalHits`: nodes cannot count by this attribute."""
+        assert plan.distinct is not None
+        answers = await self._scatter.ask(reading, _deeper(plan, plan.max_total_hits))
+        lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+        return deduplicate(merge(lists), plan.distinct)[0]
 
     async def _visited(
         self, reading: Reading, ranked: Ranked, lists: Sequence[list[Hit]], asked: int
