@@ -146,6 +146,7 @@ def build(
         request_uid=lambda: str(uuid.UUID(int=rng.getrandbits(128), version=4)),
         limits=read_limits(config),
         on_round=metrics.scatter_round,
+        is_enabled=lambda feature: writes.registry.features.get(feature, False),
     )
     moving = Moving(store, transport, writes, limits=move_limits(config), rng=rng)
     writes.on_task_end(lambda tasks: note_ends(metrics, tasks))

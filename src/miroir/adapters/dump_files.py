@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO
 
 from miroir.ports.dumps import DumpError
 
@@ -44,7 +43,7 @@ class DumpFolder:
 class Archive:
     """Implements `ports.dumps.DumpFile`."""
 
-    def __init__(self, out: IO[bytes], folder: Path) -> None:
+    def __init__(self, out: gzip.GzipFile, folder: Path) -> None:
         self._out = out
         self._folder = folder
 

@@ -12,7 +12,7 @@ from miroir.core.topology import IndexView
 from miroir.meili.codes import CODES, ApiError
 
 #: place of a filterable attribute rule; ours (two, three with ghosts) stand before the client's
-_RULE = re.compile(r"((?:matched|in|before) rule #)(\d+)")
+_RULE = re.compile(r"((?:matched|matches|in|before) rule #)(\d+)")
 #: one quoted name, or one quoted list of names: `a, _miroir_seq`
 _QUOTED = re.compile(r"`([^`\n]*)`")
 #: what is left of a quoted list that held nothing else, with its comma

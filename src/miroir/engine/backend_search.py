@@ -21,8 +21,7 @@ from miroir.meili.auth import combine_filters, rule_filter
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, Call, FacetSearchQuery, MultiSearch, SearchQuery, SimilarQuery
 from miroir.meili.multi_search import check_item, inside
-from miroir.meili.search import require_hybrid
-from miroir.meili.sorting import parse_sorts
+from miroir.meili.search import check_query, require_hybrid
 
 #: Refusals of the engine proper, which the server prints with the name of the index.
 _NAMED = frozenset(
@@ -51,28 +50,9 @@ def named(error: ApiError, uid: str) -> ApiError:
     return ApiError(error.code, f"Index `{uid}`: {error.message}") if error.code in _NAMED else error
 
 
-def _check(state: State, query: SearchQuery) -> None:
-    """What is refused before an index is looked at more closely; these errors carry no index name."""
-    require_hybrid(query)
-    if query.personalize is not None:
-        raise ApiError(
-            "feature_not_enabled",
-            "reranking search results requires enabling the `personalization` experimental feature. "
-            "See https://github.com/orgs/meilisearch/discussions/866",
-        )
-    if query.use_network is not None and not state.features.get("network", False):
-        raise ApiError(
-            "feature_not_enabled",
-            "passing `useNetwork` in a search query requires enabling the `network` experimental feature. "
-            "See https://github.com/orgs/meilisearch/discussions/805",
-        )
-    filters.check_features(filters.parse(query.filter), is_enabled(state))
-    parse_sorts(query.sort)
-
-
 def _answer(state: State, live: LiveIndex, query: SearchQuery, call: Call) -> dict[str, Any]:
     watch = Stopwatch()
-    _check(state, query)
+    check_query(query, is_enabled(state))
     try:
         found = search(
             live.index, query, is_enabled=is_enabled(state), is_late=late_after(live.index.settings)
@@ -125,7 +105,7 @@ async def _multi_search(state: State, call: Call) -> Answer:
             state,
             multi,
             include_metadata=_wants_metadata(call),
-            check=lambda query: _check(state, query),
+            check=lambda query: check_query(query, is_enabled(state)),
             named=named,
             metadata=metadata,
         )

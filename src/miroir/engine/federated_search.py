@@ -21,13 +21,13 @@ from miroir.engine.federation import (
     without_hits,
 )
 from miroir.engine.formatting.hits import HitMaker
-from miroir.engine.rule_compatibility import CanonicalRules, SearchKind, canonical_rules, check_compatible
 from miroir.engine.search import Found, find, max_total_hits
 from miroir.engine.search_times import Stopwatch, late_after, new_request_uid
 from miroir.engine.state import State
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Federation, MultiSearch, MultiSearchItem, SearchQuery
-from miroir.meili.multi_search import QueryError, check_multi_search, inside
+from miroir.meili.multi_search import QueryError, check_multi_search, check_remote, inside
+from miroir.meili.rule_compatibility import CanonicalRules, SearchKind, canonical_rules, check_compatible
 
 _Facets = dict[str, tuple[str, ...]]
 
@@ -99,13 +99,7 @@ def _opened(state: State, multi: MultiSearch, check: Callable[[SearchQuery], Non
     groups: dict[str, _Group] = {}
     for position, item in enumerate(multi.queries):
         try:
-            options = item.federation_options
-            if options is not None and options.remote is not None and not state.features.get("network"):
-                raise ApiError(
-                    "feature_not_enabled",
-                    "Performing a remote federated search requires enabling the `network` experimental feature. "
-                    "See https://github.com/orgs/meilisearch/discussions/805",
-                )
+            check_remote(item, lambda feature: state.features.get(feature, False))
             check(item.search)
             live = state.index(item.index_uid)
         except ApiError as error:

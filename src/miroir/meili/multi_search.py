@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -157,6 +158,17 @@ class QueryError(ApiError):
 def inside(i: int, error: ApiError) -> QueryError:
     """The error of query `i`, its message prefixed."""
     return QueryError(error.code, f"Inside `.queries[{i}]`: {error.message}", headers=dict(error.headers))
+
+
+def check_remote(item: MultiSearchItem, is_enabled: Callable[[str], bool]) -> None:
+    """A query for another server needs the feature. Raises ApiError."""
+    options = item.federation_options
+    if options is not None and options.remote is not None and not is_enabled("network"):
+        raise ApiError(
+            "feature_not_enabled",
+            "Performing a remote federated search requires enabling the `network` experimental feature. "
+            "See https://github.com/orgs/meilisearch/discussions/805",
+        )
 
 
 def _check_federated(item: MultiSearchItem, federation: Federation) -> None:

@@ -7,6 +7,7 @@ searches the filter too) comes after the index is known to exist.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
@@ -84,6 +85,25 @@ def require_hybrid(query: SearchQuery) -> None:
             "missing_search_hybrid",
             "Invalid request: missing `hybrid` parameter when `vector` or `media` are present.",
         )
+
+
+def check_query(query: SearchQuery, is_enabled: Callable[[str], bool]) -> None:
+    """What is refused once the index is known to exist, before it is looked at more closely. Raises ApiError."""
+    require_hybrid(query)
+    if query.personalize is not None:
+        raise ApiError(
+            "feature_not_enabled",
+            "reranking search results requires enabling the `personalization` experimental feature. "
+            "See https://github.com/orgs/meilisearch/discussions/866",
+        )
+    if query.use_network is not None and not is_enabled("network"):
+        raise ApiError(
+            "feature_not_enabled",
+            "passing `useNetwork` in a search query requires enabling the `network` experimental feature. "
+            "See https://github.com/orgs/meilisearch/discussions/805",
+        )
+    filters.check_features(filters.parse(query.filter), is_enabled)
+    parse_sorts(query.sort)
 
 
 def decode_facet_search(body: object) -> FacetSearchQuery:

@@ -38,7 +38,7 @@ def human_size(size: int) -> str:
 def parse_size(text: str) -> int:
     """Bytes of a size as `human_size` prints it. Raises ValueError."""
     amount, _, unit = text.partition(" ")
-    return round(float(amount) * 1024 ** _UNITS.index(unit))
+    return round(float(amount) * float(1024 ** _UNITS.index(unit)))
 
 
 def size_view(size: int, query: StatsQuery) -> int | str:

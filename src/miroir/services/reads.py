@@ -20,8 +20,10 @@ from miroir.meili.commands import (
     SearchQuery,
     SimilarQuery,
 )
+from miroir.meili.filters import check_features, parse
 from miroir.meili.indexes import cut, page_view
-from miroir.meili.multi_search import check_item, check_multi_search
+from miroir.meili.multi_search import check_item, check_multi_search, check_remote
+from miroir.meili.search import check_query
 from miroir.ports.nodes import NodeTransport
 from miroir.services.document_reads import DocumentReads
 from miroir.services.facet_search import FacetSearch
@@ -57,7 +59,10 @@ class Reads:
         request_uid: Callable[[], str],
         limits: ReadLimits | None = None,
         on_round: Callable[[int, int], None] | None = None,
+        is_enabled: Callable[[str], bool] = lambda feature: False,
     ) -> None:
+        """`is_enabled` tells experimental features."""
+        self._is_enabled = is_enabled
         self._snapshot = snapshot
         self._limits = limits or ReadLimits()
         self._request_uid = request_uid
@@ -73,8 +78,11 @@ class Reads:
         """GET and POST /indexes/{uid}/search."""
         started = _now()
         reading = self._open(self._snapshot(), index_uid)
+        check_query(query, self._is_enabled)
         result = await self._search.search(reading, query)
-        return 200, self._complete(result, started, _metadata(reading, query) if include_metadata else None)
+        return 200, self._complete(
+            result, started, self._described(reading, query) if include_metadata else None
+        )
 
     async def multi_search(self, request: MultiSearch, *, include_metadata: bool = False) -> Answer:
         """POST /multi-search, federated or not."""
@@ -83,6 +91,12 @@ class Reads:
         if request.federation is not None:
             check_multi_search(request)
             readings = []
+            for position, item in enumerate(request.queries):
+                try:
+                    check_remote(item, self._is_enabled)
+                    check_query(item.search, self._is_enabled)
+                except ApiError as error:
+                    raise inside(error, position) from error
             for position, item in enumerate(request.queries):
                 readings.append(self._open_inside(snapshot, item.index_uid, position))
             for uid in request.federation.facets_by_index:
@@ -93,7 +107,11 @@ class Reads:
                         f" - Note: index `{uid}` is not used in queries",
                     )
             result = await self._federated.search(readings, request)
-            return 200, self._complete(result, started, None)
+            metadata = [
+                self._described(reading, item.search)
+                for reading, item in zip(readings, request.queries, strict=True)
+            ]
+            return 200, self._complete(result, started, metadata if include_metadata else None)
         results = await self._each(snapshot, request, include_metadata)
         return 200, {"results": results}
 
@@ -108,10 +126,11 @@ class Reads:
                 try:
                     check_item(request, position)
                     reading = self._open_inside(snapshot, item.index_uid, position)
+                    check_query(item.search, self._is_enabled)
                     result = await self._search.search(reading, item.search)
                 except ApiError as error:
                     return inside(error, position)
-            metadata = _metadata(reading, item.search) if include_metadata else None
+            metadata = self._described(reading, item.search) if include_metadata else None
             return {"indexUid": item.index_uid, **self._complete(result, started, metadata)}
 
         async with asyncio.TaskGroup() as group:
@@ -140,7 +159,9 @@ class Reads:
 
     async def documents_list(self, index_uid: str, query: DocumentsQuery) -> Answer:
         """GET /indexes/{uid}/documents and POST .../documents/fetch."""
-        return 200, await self._documents.list(self._open(self._snapshot(), index_uid), query)
+        reading = self._open(self._snapshot(), index_uid)
+        check_features(parse(query.filter, "invalid_document_filter"), self._is_enabled)
+        return 200, await self._documents.list(reading, query)
 
     async def document_get(self, index_uid: str, query: DocumentGet) -> Answer:
         """GET /indexes/{uid}/documents/{id}."""
@@ -176,13 +197,20 @@ class Reads:
         deadline = _now() + self._limits.timeout_s
         return self._scatter.open(snapshot, index, rotation=next(self._rotation), deadline=deadline)
 
+    def _described(self, reading: Reading, query: SearchQuery) -> dict[str, Any]:
+        """The `metadata` object of one query."""
+        found: dict[str, Any] = {} if query.q is None else {"query": query.q}
+        key = reading.index.primary_key
+        named = {} if key is None else {"primaryKey": key}
+        return {**found, "queryUid": self._request_uid(), "indexUid": reading.index.uid, **named}
+
     def _complete(self, result: dict[str, Any], started: float, metadata: Any) -> dict[str, Any]:
         """Fill in what only the request as a whole knows, and put the last keys in the server's order."""
         result["processingTimeMs"] = _ms_since(started)
         tail = result.pop("semanticHitCount", None)
         result["requestUid"] = self._request_uid()
         if metadata is not None:
-            result["metadata"] = {**metadata, "queryUid": self._request_uid()}
+            result["metadata"] = metadata
         if tail is not None:
             result["semanticHitCount"] = tail
         return result
@@ -200,11 +228,6 @@ class _InsideQueryError(ApiError):
     @property
     def status(self) -> int:
         return 400 if self.code == "index_not_found" else super().status
-
-
-def _metadata(reading: Reading, query: SearchQuery) -> dict[str, Any]:
-    found: dict[str, Any] = {} if query.q is None else {"query": query.q}
-    return {**found, "indexUid": reading.index.uid, "primaryKey": reading.index.primary_key}
 
 
 def _now() -> float:

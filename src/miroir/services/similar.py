@@ -31,7 +31,11 @@ class Similar:
         hits: list[Any] = []
         total = 0
         if vector is None:
+            # Nothing is near to it; found is what could have been, as the server counts.
             await self._validate(reading, query)
+            all_of_them = SearchQuery(limit=1, filter=query.filter)
+            ranked = await self._search.rank(reading, all_of_them, depth=1)
+            total = ranked.total - int(await self._passes(reading, query, source))
         else:
             near = SearchQuery(
                 vector=vector,
