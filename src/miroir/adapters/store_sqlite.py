@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from miroir.ports.store import Key, Reader, StoreError, Table, Tx
+from miroir.ports.store import Key, Reader, StoreError, StoreFullError, Table, Tx
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class SqliteStore:
             StoreError: another process has it open, it is of a newer version, or it cannot be read.
         """
         self._path = Path(path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        made = _make_folder(self._path.parent)
         self._lock = _take_lock(self._path)
         self._inline = inline
         self._closed = False
@@ -69,7 +69,9 @@ class SqliteStore:
             self._writer = self._connect(durable)
             _migrate(self._writer, self._path)
             self._reader = self._connect(durable)
-        except sqlite3.Error as error:
+            if durable:
+                _sync_folders(self._path.parent, made)
+        except (sqlite3.Error, OSError) as error:
             os.close(self._lock)
             raise StoreError(f"opening {self._path}: {error}") from error
         except StoreError:
@@ -127,13 +129,19 @@ class SqliteStore:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 result = fn(_SqliteTx(self._writer))
+                self._writer.execute("COMMIT")
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                if self._writer.in_transaction:  # a full disk may have ended it already
+                    self._writer.execute("ROLLBACK")
                 raise
-            self._writer.execute("COMMIT")
         except sqlite3.Error as error:
-            raise StoreError(f"writing {self._path}: {error}") from error
+            raise self._failure(error) from error
         return result
+
+    def _failure(self, error: sqlite3.Error) -> StoreError:
+        code = getattr(error, "sqlite_errorcode", None)
+        kind = StoreFullError if code == sqlite3.SQLITE_FULL else StoreError
+        return kind(f"writing {self._path}: {error}")
 
     def _work(self) -> None:
         """The writer thread: take what waits, commit it together, tell everybody."""
@@ -164,6 +172,8 @@ class SqliteStore:
                 connection.execute("SAVEPOINT job")
                 try:
                     job.result = job.fn(_SqliteTx(connection))
+                except sqlite3.Error:  # the disk's fault, not this job's: none of the group is kept
+                    raise
                 except Exception as error:  # noqa: BLE001 - handed to the caller, whatever it is
                     job.error = error
                     connection.execute("ROLLBACK TO job")
@@ -172,7 +182,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            failure = StoreError(f"writing {self._path}: {error}")
+            failure = self._failure(error)
             failure.__cause__ = error
             for job in group:
                 job.error = failure
@@ -296,6 +306,23 @@ def decode_key(data: bytes) -> Key:
 def _after(prefix: bytes) -> bytes | None:
     """The least bytes above everything that begins with `prefix`; None: nothing is above."""
     return prefix + b"\xff" if prefix else None
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make the folder; returns those whose entries changed on the way."""
+    fresh = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return [one.parent for one in fresh]
+
+
+def _sync_folders(folder: Path, changed: Iterable[Path]) -> None:
+    """A new file is only there after a power loss once its folder's entry is on disk too."""
+    for one in (folder, *changed):
+        handle = os.open(one, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _take_lock(path: Path) -> int:

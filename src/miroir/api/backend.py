@@ -13,6 +13,9 @@ from miroir.meili.commands import Call
 from miroir.meili.edge import KeyRecord
 from miroir.meili.experimental import check_route
 from miroir.meili.http import HttpReply
+from miroir.ports.store import StoreFullError
+
+_NO_SPACE = "There is no more space left on the device. Consider increasing the size of the disk/partition."
 
 Answer = HttpReply | tuple[int, Any]
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -58,4 +61,7 @@ class OrchestratorBackend:
         handler = self._handlers.get(call.route)
         if handler is None:
             raise ApiError("feature_not_enabled", f"`{call.request.path}` is not available through Miroir.")
-        return await handler(call)
+        try:
+            return await handler(call)
+        except StoreFullError as error:
+            raise ApiError("no_space_left_on_device", _NO_SPACE) from error

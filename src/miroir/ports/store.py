@@ -45,6 +45,10 @@ class StoreError(MiroirError):
     """The store did not do it: nothing of the transaction is kept."""
 
 
+class StoreFullError(StoreError):
+    """There is no room on the disk: nothing of the transaction is kept."""
+
+
 class Conflict(StoreError):  # noqa: N818 - the name in errors.py
     """A compare-and-set lost: load again."""
 

@@ -34,6 +34,7 @@ from miroir.services.cluster import VISIBLE, Cluster
 from miroir.services.lanes import Delivery, Track
 from miroir.services.node_requests import STEPS, RequestWriter
 from miroir.services.oplog import OpLog
+from miroir.services.persisting import persist
 from miroir.services.sequencer import store_applied
 
 log = structlog.get_logger()
@@ -348,7 +349,7 @@ class Completion:
             if placements:
                 tx.put(Table.META, ("epoch",), str(epoch).encode())
 
-        await self._store.transact(store)
+        await persist(self._store, store)
         for op in done:
             self._log.ops[op.id] = op
             self._log.open_count -= 1

@@ -15,13 +15,16 @@ from typing import Any
 
 import msgspec
 import orjson
+import structlog
 
 from miroir.core.ops import TASK_TYPES, OpKind
 from miroir.core.records import IdempotencyRecord, LaneRecord, OpRecord, Resolution, decode, encode
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
 from miroir.meili.tasks import Task
-from miroir.ports.store import Key, Reader, Store, Table, Tx
+from miroir.ports.store import Key, Reader, Store, StoreError, Table, Tx
+
+log = structlog.get_logger()
 
 _NEXT_OP = ("next_op",)
 
@@ -149,7 +152,10 @@ class OpLog:
             for waiting in group:
                 if not waiting.future.done():
                     waiting.future.set_exception(error)
-            raise
+            if not isinstance(error, StoreError):
+                raise
+            log.error("writes_refused_by_store", writes=len(group), error=str(error))
+            return
         for waiting, outcome in zip(group, stored, strict=True):
             if isinstance(outcome, tuple):
                 self._register(*outcome, waiting.draft.payload)

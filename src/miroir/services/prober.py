@@ -23,6 +23,7 @@ from miroir.core.write_limits import WriteLimits
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 from miroir.ports.store import Store, Table
 from miroir.services.cluster import Cluster
+from miroir.services.persisting import persist
 
 log = structlog.get_logger()
 
@@ -184,7 +185,7 @@ class Prober:
 
     async def _remember(self, node: NodeId, identity: str | None) -> None:
         record: NodeRecord = msgspec.structs.replace(self._cluster.nodes[node], identity=identity)
-        await self._store.transact(lambda tx: tx.put(Table.NODES, (node,), encode(record)))
+        await persist(self._store, lambda tx: tx.put(Table.NODES, (node,), encode(record)))
         self._cluster.nodes[node] = record
 
 

@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
+import structlog
 
 from miroir.core.records import LaneRecord
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.tasks import FINISHED
+from miroir.ports.store import StoreError
 from miroir.services.cluster import Cluster
 from miroir.services.lanes import Delivery
 from miroir.services.node_requests import STEPS, RequestWriter, op_of
 from miroir.services.oplog import OpLog
 from miroir.services.tasks import Tasks
+
+log = structlog.get_logger()
 
 _INTERVAL_S = 1.0
 _DROP_MAX = 5000
@@ -48,7 +52,10 @@ class Retention:
         """Until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_S)
-            await self.sweep()
+            try:
+                await self.sweep()
+            except StoreError as error:
+                log.error("retention_refused_by_store", error=str(error))  # next time
 
     async def sweep(self) -> None:
         """One round."""

@@ -43,6 +43,8 @@ from miroir.services.books import Books
 from miroir.services.cluster import SEQUENCED, Cluster
 from miroir.services.oplog import OpLog
 
+from miroir.services.persisting import persist
+from miroir.services.vocabularies import Vocabularies
 _GROUP_OPS_MAX = 64
 _GROUP_BYTES_MAX = 8 << 20
 
@@ -193,7 +195,7 @@ class Sequencer:
                 store_applied(tx, SEQUENCED, change)
             tx.put(Table.META, _NEXT_INDEX, str(next_index).encode())
 
-        await self._store.transact(store)
+        await persist(self._store, store)
         self.books.committed()
         self._cluster.placement.update(placements)
         for op, (_, resolution) in zip(sequenced, group, strict=True):

@@ -13,6 +13,7 @@ from miroir.meili.commands import Access, TasksQuery, TasksSelect
 from miroir.meili.tasks import FINISHED, Batch, Task
 from miroir.ports.store import Store, Table, Tx
 from miroir.services.oplog import OpLog
+from miroir.services.persisting import persist
 
 
 class Tasks:
@@ -88,7 +89,7 @@ class Tasks:
             for uid, task in canceled.items():
                 tx.put(Table.TASKS, (uid,), encode(task))
 
-        await self._store.transact(store)
+        await persist(self._store, store)
         self._changed()
         return record
 
