@@ -1,30 +1,28 @@
-"""Nodes over HTTP: one aiohttp session, keep-alive connections, the node key on every request."""
+"""Nodes over HTTP: keep-alive connections, the node key on every request, every failure a NodeError."""
 
 from __future__ import annotations
 
 import asyncio
 
-import aiohttp
-from yarl import URL
-
+from miroir.adapters.connection_pool import ConnectionPool
 from miroir.core.topology import NodeId
 from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse
 
 
 class HttpNodes:
-    """A NodeTransport over HTTP. Open it inside the loop that uses it, and close it there.
+    """A NodeTransport over HTTP. Use it inside one loop, and close it there.
 
     `connections_per_node` bounds what waits at one node; more requests queue here, under their deadline.
     """
 
     def __init__(self, node_key: str | None, *, connections_per_node: int = 32) -> None:
         # Compressing between neighbours costs both sides more than the bytes saved.
-        self._headers = {"Accept-Encoding": "identity"}
+        self._common = "Accept-Encoding: identity\r\n"
         if node_key:
-            self._headers["Authorization"] = f"Bearer {node_key}"
+            self._common += f"Authorization: Bearer {_plain(node_key)}\r\n"
         self._connections_per_node = connections_per_node
         self._addresses: dict[NodeId, str] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._pools: dict[NodeId, ConnectionPool] = {}
 
     def set_address(self, node: NodeId, address: str) -> None:
         """From now on `node` is reached at this base URL."""
@@ -38,42 +36,62 @@ class HttpNodes:
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             raise NodeError(request.node, "no time left to ask", refused=True)
-        url = f"{address}{request.path}?{request.query}" if request.query else address + request.path
-        headers = {**self._headers, **request.headers}
-        if request.content_type is not None:
-            headers["Content-Type"] = request.content_type
         try:
-            async with self._open().request(
-                request.method,
-                _as_is(url),
-                data=request.body or None,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=left),
-                allow_redirects=False,
-            ) as response:
-                return NodeResponse(response.status, await response.read())
-        except aiohttp.ClientConnectorError as error:
-            refused = isinstance(error.os_error, ConnectionRefusedError)
-            raise NodeError(request.node, f"cannot be reached: {error.os_error}", refused=refused) from error
+            pool = self._pool(request.node, address)
+            head = self._head(pool, request)
+        except ValueError as error:
+            raise NodeError(request.node, f"cannot be asked: {error}", refused=True) from error
+        try:
+            connection = await pool.take(deadline)
         except TimeoutError as error:
-            raise NodeError(request.node, f"did not answer in {left:.1f} s") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _late(request.node, left) from error
+        except OSError as error:
+            refused = isinstance(error, ConnectionRefusedError)
+            raise NodeError(request.node, f"cannot be reached: {error}", refused=refused) from error
+        try:
+            status, body = await connection.exchange(head, request.body, deadline)
+        except TimeoutError as error:
+            raise _late(request.node, left) from error
+        except OSError as error:
             raise NodeError(request.node, f"cut the exchange: {error!r}") from error
+        finally:
+            pool.give(connection)
+        return NodeResponse(status, body)
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=self._connections_per_node),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
+    def _pool(self, node: NodeId, address: str) -> ConnectionPool:
+        pool = self._pools.get(node)
+        if pool is None or pool.address != address:
+            if pool is not None:
+                pool.close()  # the node moved: what it had been asked there is lost with the old address
+            pool = self._pools[node] = ConnectionPool(address, limit=self._connections_per_node)
+        return pool
+
+    def _head(self, pool: ConnectionPool, request: NodeRequest) -> bytes:
+        """Request line and headers. Raises ValueError for what cannot stand in them."""
+        target = f"{request.path}?{request.query}" if request.query else request.path
+        lines = f"{request.method} {pool.prefix}{_plain(target)} HTTP/1.1\r\nHost: {pool.host_header}\r\n{self._common}"
+        if request.content_type is not None:
+            lines += f"Content-Type: {_plain(request.content_type)}\r\n"
+        for name, value in request.headers.items():
+            lines += f"{name}: {_plain(value)}\r\n"
+        if request.body or request.method != "GET":
+            lines += f"Content-Length: {len(request.body)}\r\n"
+        return f"{lines}\r\n".encode("latin-1")
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+        await asyncio.sleep(0)  # transports say goodbye in the loop's next round
 
 
-def _as_is(url: str) -> URL:
-    """The URL without a second round of quoting: paths arrive percent-encoded."""
-    return URL(url, encoded=True)
+def _plain(text: str) -> str:
+    """A text that ends no line: nobody adds headers by what he calls things."""
+    if "\n" in text or "\r" in text:
+        raise ValueError("a line break in a header")
+    return text
+
+
+def _late(node: NodeId, left: float) -> NodeError:
+    return NodeError(node, f"did not answer in {left:.1f} s")
