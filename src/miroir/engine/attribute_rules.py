@@ -118,8 +118,10 @@ class AttributeRules:
 
     @cached_property
     def patterns(self) -> tuple[str, ...]:
-        """All filterable names and patterns, sorted, as error messages list them."""
-        return tuple(sorted({p for rule in self.filterable for p in rule.shown_patterns}))
+        """Names and patterns that some filter may use, sorted, as error messages list them."""
+        return tuple(
+            sorted({p for rule in self.filterable if rule.is_filterable for p in rule.shown_patterns})
+        )
 
     @cached_property
     def has_geo(self) -> bool:

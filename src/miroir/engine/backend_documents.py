@@ -119,7 +119,8 @@ class _Renderer:
         if self._fields is not None:
             document = select_values(document, self._fields)
         if self._vectors:
-            document[VECTORS] = self._index.vectors.shown(docid, stored.get(VECTORS))
+            is_asked = self._fields is None or VECTORS in self._fields
+            document[VECTORS] = self._index.vectors.shown(docid, stored.get(VECTORS) if is_asked else None)
         return document
 
 
@@ -137,7 +138,7 @@ def _list(state: State, call: Call) -> Answer:
     criteria: Sequence[Sort] = ()
     if args.sort:
         criteria = parse_sorts(args.sort, "invalid_document_sort")
-        check_document_sort(index.facets.rules, criteria)
+        check_document_sort(index.facets.rules, criteria, index.field_ids)
         ordered = sorted_documents(index.facets, criteria, found)
     renderer = _Renderer(index, args.fields, vectors=args.retrieve_vectors)
     page = islice(ordered, args.offset, args.offset + args.limit)

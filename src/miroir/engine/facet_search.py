@@ -20,10 +20,10 @@ from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.filtering import filter_documents
 from miroir.engine.index import Index
 from miroir.engine.search import everything, find, max_total_hits
-from miroir.engine.tokens import normalize_whole
 from miroir.meili import filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery
+from miroir.meili.folding import normalize_whole
 
 FacetHit = dict[str, Any]
 _Found = tuple[str, int]  #: value as shown, count

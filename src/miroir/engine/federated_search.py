@@ -50,14 +50,16 @@ async def federated_search(
     assert federation is not None
     watch = Stopwatch()
     check_multi_search(multi)
-    groups = _opened(state, multi, check)
-    facets = _checked_facets(state, federation, groups)
+    groups = _grouped(state, multi, check)
+    facets = {uid: patterns for uid, patterns in federation.facets_by_index.items() if patterns is not None}
     offset, limit = _window(federation)
     results: dict[str, IndexResult] = {}
-    indexes = {uid: live for uid, (live, _) in groups.items()}
     vectors: dict[str, list[float]] = {}
     previous: CanonicalRules | None = None
-    for uid, (live, items) in groups.items():
+    opened: dict[str, LiveIndex] = {}
+    for uid, items in groups.items():
+        live = opened[uid] = _opened(state, uid, items)
+        _check_order(federation, facets, opened, items)
         parts = []
         for position, item in items:
             try:
@@ -71,14 +73,15 @@ async def federated_search(
             await asyncio.sleep(0)
         wanted = min(offset + limit, max_total_hits(live.index.settings))
         results[uid] = merge_queries(uid, live.index, parts, wanted, federation.distinct)
+        _check_facets(live, federation, items)
+    _check_unused_facets(state, federation, groups)
     merged = merge_indexes(results, offset, limit, federation.distinct)
     body: dict[str, Any] = {"hits": [hit.hit for hit in merged.page]}
-    if vectors:
+    if any(item.search.retrieve_vectors for item in multi.queries):
         body["queryVectors"] = vectors
     body["processingTimeMs"] = watch.elapsed_ms()
     body |= _totals(federation, merged.total)
-    _check_orders(federation, facets, groups)
-    body |= _facets(federation, facets, indexes, results, merged)
+    body |= _facets(federation, facets, opened, results, merged)
     body["requestUid"] = new_request_uid(state)
     if include_metadata:
         body["metadata"] = [
@@ -91,40 +94,50 @@ async def federated_search(
     return body
 
 
-_Group = tuple[LiveIndex, list[tuple[int, MultiSearchItem]]]
+_Items = list[tuple[int, MultiSearchItem]]
 
 
-def _opened(state: State, multi: MultiSearch, check: Callable[[SearchQuery], None]) -> dict[str, _Group]:
-    """Index uid -> (index, its queries with their positions), in order of uids."""
-    groups: dict[str, _Group] = {}
+def _grouped(state: State, multi: MultiSearch, check: Callable[[SearchQuery], None]) -> dict[str, _Items]:
+    """Index uid -> its queries with their positions, in order of uids."""
+    groups: dict[str, _Items] = {}
     for position, item in enumerate(multi.queries):
         try:
             check_remote(item, lambda feature: state.features.get(feature, False))
             check(item.search)
-            live = state.index(item.index_uid)
         except ApiError as error:
             raise inside(position, error) from None
-        groups.setdefault(item.index_uid, (live, []))[1].append((position, item))
+        groups.setdefault(item.index_uid, []).append((position, item))
     return dict(sorted(groups.items()))
 
 
-def _checked_facets(state: State, federation: Federation, groups: Mapping[str, _Group]) -> _Facets:
-    """The facets asked of each index. An index that no query uses must exist all the same."""
-    asked: _Facets = {}
+def _opened(state: State, uid: str, items: _Items) -> LiveIndex:
+    """The index of a group; that there is none is the fault of its first query."""
+    try:
+        return state.index(uid)
+    except ApiError as error:
+        raise inside(items[0][0], error) from None
+
+
+def _check_facets(live: LiveIndex, federation: Federation, items: _Items) -> None:
+    """Refuse facets that the index cannot give; its queries have run by then."""
+    try:
+        check_facets(live.index.facets.rules, federation.facets_by_index.get(live.uid) or ())
+    except ApiError as error:
+        where = f"Inside `.federation.facetsByIndex.{live.uid}`: "
+        raise inside(items[0][0], ApiError(error.code, where + error.message)) from None
+
+
+def _check_unused_facets(state: State, federation: Federation, groups: Mapping[str, _Items]) -> None:
+    """An index that no query uses must exist and have the facets all the same."""
     for uid, patterns in federation.facets_by_index.items():
-        where = f"Inside `.federation.facetsByIndex.{uid}`: "
+        if uid in groups:
+            continue
         try:
-            live = state.index(uid)
-            check_facets(live.index.facets.rules, patterns or ())
+            check_facets(state.index(uid).index.facets.rules, patterns or ())
         except ApiError as error:
-            if uid in groups:
-                located = ApiError(error.code, where + error.message)
-                raise inside(groups[uid][1][0][0], located) from None
             note = f"\n - Note: index `{uid}` is not used in queries"
+            where = f"Inside `.federation.facetsByIndex.{uid}`: "
             raise QueryError(error.code, where + error.message + note) from None
-        if patterns is not None:
-            asked[uid] = patterns
-    return asked
 
 
 def _run(
@@ -208,17 +221,16 @@ def _orders(
     }
 
 
-def _check_orders(federation: Federation, asked: _Facets, groups: Mapping[str, _Group]) -> None:
+def _check_order(
+    federation: Federation, asked: _Facets, opened: Mapping[str, LiveIndex], items: _Items
+) -> None:
     """Refuse to merge facets that two indexes order differently; the later index is to blame."""
     if federation.merge_facets is None:
         return
-    so_far: dict[str, LiveIndex] = {}
-    for uid, (live, items) in groups.items():
-        so_far[uid] = live
-        try:
-            check_facet_orders(_orders(asked, so_far))
-        except ApiError as error:
-            raise inside(items[0][0], error) from None
+    try:
+        check_facet_orders(_orders(asked, opened))
+    except ApiError as error:
+        raise inside(items[0][0], error) from None
 
 
 def _facets(

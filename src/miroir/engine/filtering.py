@@ -139,7 +139,7 @@ class _Evaluation:
         if not allowed:
             shown = "=" if op == "IN" else op
             raise operator_not_allowed_error(
-                node.name, shown, _allowed_operators(rule), position, code=self._code
+                node.name, shown, _allowed_operators(rule), position, code="invalid_search_filter"
             )
 
     def _operator(self, node: Condition, table: FieldFacets) -> BitMap:

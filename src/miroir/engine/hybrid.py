@@ -41,28 +41,36 @@ Ranked = tuple[int, Sequence[Detail]]
 class VectorSortRule:
     """Buckets of equal similarity to a vector, best first; last those without a vector."""
 
-    def __init__(self, embedder: Embedder, target: Sequence[float]) -> None:
+    def __init__(self, embedder: Embedder, target: Sequence[float], limit: int) -> None:
         self._embedder = embedder
         self._target = target
+        self._limit = limit
         self._groups: Iterator[tuple[float, list[int]]] = iter(())
 
     def start(self, universe: BitMap, graph: QueryGraph | None) -> None:
-        """Compare every vector of the parent bucket."""
-        nearest = self._embedder.nearest(self._target, universe)
+        """Find the nearest of the parent bucket."""
+        self._fill(universe)
+
+    def _fill(self, universe: BitMap) -> bool:
+        """As many documents as are wanted in all; False when no document left has a vector."""
+        nearest = self._embedder.nearest_by_slot(self._target, universe, self._limit)
         self._groups = (
             (similarity, [docid for docid, _ in group])
             for similarity, group in groupby(nearest, key=lambda pair: pair[1])
         )
+        return bool(nearest)
 
     def next_bucket(self, universe: BitMap) -> Bucket | None:
         """The most similar documents left."""
         if not universe:
             return None
-        for similarity, docids in self._groups:
-            common = BitMap(docids) & universe
-            if common:
-                return Bucket(common, VectorDetail(similarity))
-        return Bucket(universe.copy(), VectorDetail(None))
+        while True:
+            for similarity, docids in self._groups:
+                common = BitMap(docids) & universe
+                if common:
+                    return Bucket(common, VectorDetail(similarity))
+            if not self._fill(universe):
+                return Bucket(universe.copy(), VectorDetail(None))
 
 
 def is_good_enough(keyword: Sequence[Ranked], wanted: int, ratio: float) -> bool:

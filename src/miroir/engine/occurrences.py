@@ -71,10 +71,10 @@ def text_of(value: Any) -> str | None:
 class FieldTable:
     """Numbers of attribute paths, given at first sight and never reused; remembers which are searchable."""
 
-    __slots__ = ("_rules", "ids")
+    __slots__ = ("ids", "rules")
 
     def __init__(self, rules: TextRules, ids: Mapping[str, int]) -> None:
-        self._rules = rules
+        self.rules = rules
         self.ids: dict[str, int | None] = dict(ids)
 
     def number(self, path: str) -> int | None:
@@ -82,7 +82,7 @@ class FieldTable:
         if path in self.ids:
             return self.ids[path]
         number = None
-        if self._rules.weight(path) is not None:
+        if self.rules.weight(path) is not None:
             number = sum(known is not None for known in self.ids.values())
         self.ids[path] = number
         return number
@@ -117,20 +117,27 @@ class Collector:
                 continue
             text = text_of(value)
             if text:
-                position, count = self._add_text(text, base | field << 16, position)
+                languages = self._languages(path) if isinstance(value, str) else None
+                position, count = self._add_text(text, languages, base | field << 16, position)
                 positions[field] = position
                 counted[field] = counted.get(field, 0) + count
         for field, count in counted.items():
             if 0 < count <= COUNTED_WORDS_MAX:
                 self.counts.setdefault((field, count), []).append(docid)
 
-    def _add_text(self, text: str, base: int, start: int) -> tuple[int, int]:
+    def _languages(self, path: str) -> tuple[str, ...] | None:
+        rules = self._fields.rules
+        return rules.languages(path) if rules.localized else None
+
+    def _add_text(
+        self, text: str, languages: tuple[str, ...] | None, base: int, start: int
+    ) -> tuple[int, int]:
         """Returns the position of the last indexed word (`start` without one) and how many were indexed."""
         occurrences = self.occurrences
         place, last, count = start, start, 0
         step = 0  # distance of the next word; nothing before the first one
         begun = False
-        for kind, lemma, _ in self._tokenizer.classified(text):
+        for kind, lemma, _ in self._tokenizer.classified(text, languages):
             if kind <= Kind.STOP_WORD:
                 if begun:
                     place += step

@@ -6,7 +6,7 @@ rule first asks) words with typos and the best split in two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from typing import TypeAlias
@@ -77,9 +77,12 @@ class ParsedQuery:
     negative_phrases: list[Phrase] = field(default_factory=list)
 
 
-def parse_query(text: TextIndex, query: str) -> ParsedQuery:
-    """Parse at most `TERMS_MAX` terms of a query against one index version."""
-    return _Parser(text).parse(list(islice(text.tokenizer.tokenize(query), TOKENS_MAX)))
+def parse_query(text: TextIndex, query: str, languages: Sequence[str] | None = None) -> ParsedQuery:
+    """Parse at most `TERMS_MAX` terms of a query against one index version.
+
+    `languages` (three letters): those that the query may be in, None when it may be any.
+    """
+    return _Parser(text).parse(list(islice(text.tokenizer.tokenize(query, languages), TOKENS_MAX)))
 
 
 class _Parser:

@@ -23,6 +23,7 @@ from miroir.engine.formatting.matcher import MatchingPhrase, MatchingTerm, Match
 from miroir.engine.graph import QueryGraph, build_graph
 from miroir.engine.hybrid import VectorSortRule, is_good_enough, merge_hybrid
 from miroir.engine.index import Index
+from miroir.engine.languages import three_letters
 from miroir.engine.query import ParsedQuery, QueryTerm, parse_query
 from miroir.engine.ranking.bucket_sort import Distinct, Ranked, bucket_sort
 from miroir.engine.ranking.plan import RulePlanner
@@ -105,26 +106,53 @@ class _Search:
 
     def run(self) -> Found:
         query, index = self._query, self._index
+        hybrid = query.hybrid
+        has_words = query.q is not None and bool(query.q.strip())
+        is_keyword = (
+            hybrid is None
+            or hybrid.semantic_ratio == 0
+            or (query.vector is None and query.media is None and not has_words)
+        )
+        if not is_keyword:
+            self._check_embedder()
         self._restriction = restriction(index, query.attributes_to_search_on)
         if query.distinct is not None:
             displayed = index.settings.get("displayedAttributes") or ["*"]
             check_distinct(index.facets.rules, query.distinct, displayed)
         universe = self._filtered()
         check_search_sort(index.facets.rules, index.settings, self._sort)
-        hybrid = query.hybrid
-        has_words = query.q is not None and bool(query.q.strip())
-        if (
-            hybrid is None
-            or hybrid.semantic_ratio == 0
-            or (query.vector is None and query.media is None and not has_words)
-        ):
+        if hybrid is None or is_keyword:
             return self._keyword(universe)
-        if hybrid.embedder not in index.vectors.embedders:
-            raise ApiError("invalid_search_embedder", f"Cannot find embedder with name `{hybrid.embedder}`.")
         if hybrid.semantic_ratio == 1 or not has_words:
             found = self._semantic(universe)
             return replace(found, semantic_count=_semantic_count(found.details))
         return self._hybrid(universe, hybrid.semantic_ratio)
+
+    def _check_embedder(self) -> None:
+        """Known before anything else of the request is looked at."""
+        query = self._query
+        assert query.hybrid is not None
+        embedder = self._index.vectors.embedders.get(query.hybrid.embedder)
+        if embedder is None:
+            raise ApiError(
+                "invalid_search_embedder", f"Cannot find embedder with name `{query.hybrid.embedder}`."
+            )
+        if query.vector is not None and len(query.vector) != embedder.dimensions:
+            raise ApiError(
+                "invalid_vector_dimensions",
+                f"Invalid vector dimensions: expected: `{embedder.dimensions}`, found: `{len(query.vector)}`.",
+            )
+
+        is_semantic = query.hybrid.semantic_ratio == 1 or not (query.q or "").strip()
+        if is_semantic and query.vector is None:
+            raise self._not_embeddable()
+
+    def _not_embeddable(self) -> ApiError:
+        return ApiError(
+            "vector_embedding_error",
+            "Error while generating embeddings: user error: attempt to embed the following text in a configuration "
+            f"where embeddings must be user provided:\n  - `{self._query.q}`",
+        )
 
     def _filtered(self) -> BitMap:
         node = filters.parse(self._query.filter)
@@ -135,9 +163,14 @@ class _Search:
 
     # --- keyword ----------------------------------------------------------------------------------
 
+    def _parsed(self, words: str) -> ParsedQuery:
+        return parse_query(
+            self._index.text, words, query_languages(self._index, self._query, self._restriction)
+        )
+
     def _keyword(self, universe: BitMap) -> Found:
         text, query = self._index.text, self._query
-        parsed = parse_query(text, query.q) if query.q and query.q.strip() else ParsedQuery()
+        parsed = self._parsed(query.q) if query.q and query.q.strip() else ParsedQuery()
         graph: QueryGraph | None = None
         terms: list[QueryTerm] = []
         if parsed.terms:
@@ -153,13 +186,16 @@ class _Search:
             strategy = query.matching_strategy
             universe = reduced_documents(resolver, graph, strategy, universe)
             ranked = self._ranked(self._planner.keyword_rules(resolver, strategy), graph, universe)
+        distinct = self._distinct()
+        if query.is_paged and distinct is not None:
+            ranked.candidates = distinct(ranked.candidates)[0]
         return Found(ranked.docids, ranked.details, ranked.candidates, matching_words(terms), self._sort)
 
     def _ranked(self, rules: Sequence[Any], graph: QueryGraph | None, universe: BitMap) -> Ranked:
         is_exhaustive = self._query.is_paged
         threshold = self._query.ranking_score_threshold
         distinct = self._distinct()
-        ranked = bucket_sort(
+        return bucket_sort(
             rules,
             graph,
             universe,
@@ -171,9 +207,6 @@ class _Search:
             else None,
             is_late=self._is_late,
         )
-        if is_exhaustive and distinct is not None:
-            ranked.candidates = distinct(ranked.candidates)[0]
-        return ranked
 
     def _distinct(self) -> Distinct | None:
         name = self._query.distinct or self._index.settings.get("distinctAttribute")
@@ -188,22 +221,16 @@ class _Search:
         embedder = self._index.vectors.embedders[query.hybrid.embedder]
         vector = query.vector
         if vector is None:
-            raise ApiError(
-                "vector_embedding_error",
-                f"Error while generating embeddings: user error: attempt to embed the following text in a configuration where embeddings must be user provided:\n  - `{query.q}`",
-            )
-        if len(vector) != embedder.dimensions:
-            raise ApiError(
-                "invalid_vector_dimensions",
-                f"Invalid vector dimensions: expected: `{embedder.dimensions}`, found: `{len(vector)}`.",
-            )
-        parsed = parse_query(self._index.text, query.q) if query.q and query.q.strip() else ParsedQuery()
+            raise self._not_embeddable()
+        # A purely semantic search knows no words, not even those that are not wanted.
+        is_hybrid = bool(query.q and query.q.strip()) and query.hybrid.semantic_ratio < 1
+        parsed = self._parsed(query.q or "") if is_hybrid else ParsedQuery()
         resolver = Resolver(self._index.text, (), self._restriction)
         unwanted = [resolver.word_documents(word) for word in parsed.negative_words]
         unwanted += [resolver.phrase_documents(phrase) for phrase in parsed.negative_phrases]
         if unwanted:
             universe = universe - BitMap.union(BitMap(), *unwanted)
-        rules = self._planner.vector_rules(VectorSortRule(embedder, vector))
+        rules = self._planner.vector_rules(VectorSortRule(embedder, vector, self._length))
         ranked = self._ranked(rules, None, universe)
         return Found(
             ranked.docids, ranked.details, ranked.candidates, MatchingWords(), self._sort, query_vector=vector
@@ -278,13 +305,31 @@ def restriction(index: Index, names: Sequence[str] | None) -> Restriction | None
 
 def _not_searchable(index: Index, name: str) -> ApiError:
     displayed = index.settings.get("displayedAttributes") or ["*"]
-    known = sorted(index.text.fields)
+    rules = index.text.rules
+    top = {field for field in index.field_ids if rules.weight(field) is not None}
+    known = sorted(top | index.text.fields.keys())
     shown = known if "*" in displayed else [path for path in known if path in displayed]
     hidden = ", <..hidden-attributes>" if len(shown) < len(known) else ""
     return ApiError(
         "invalid_search_attributes_to_search_on",
         f"Attribute `{name}` is not searchable. Available searchable attributes are: `{', '.join(shown)}{hidden}`.",
     )
+
+
+def query_languages(
+    index: Index, query: SearchQuery, restricted: Restriction | None
+) -> tuple[str, ...] | None:
+    """The languages a query may be in: those asked for, else all that the searched attributes have."""
+    if query.locales is not None:
+        return three_letters(query.locales) or None
+    rules = index.text.rules
+    if not rules.localized:
+        return None
+    fields = index.text.fields
+    if restricted is not None:
+        chosen = restricted.tolerant | restricted.exact
+        fields = {path: number for path, number in fields.items() if number in chosen}
+    return tuple(sorted({code for path in fields for code in rules.languages(path) or ()})) or None
 
 
 def matching_words(terms: Sequence[QueryTerm]) -> MatchingWords:

@@ -39,7 +39,9 @@ def similar(index: Index, query: SimilarQuery, *, is_enabled: Callable[[str], bo
     if node is not None:
         universe = filter_documents(index, node, universe, _FILTER_CODE)
     universe = universe - BitMap((docid,))
-    found, candidates = _page(_neighbours(embedder, docid, universe), query, universe)
+    found, candidates = _page(
+        _neighbours(embedder, docid, universe, query.limit + query.offset + 1), query, universe
+    )
     search = SearchQuery(
         attributes_to_retrieve=query.attributes_to_retrieve,
         retrieve_vectors=query.retrieve_vectors,
@@ -56,13 +58,12 @@ def similar(index: Index, query: SimilarQuery, *, is_enabled: Callable[[str], bo
     }
 
 
-def _neighbours(embedder: Embedder, docid: int, universe: BitMap) -> list[tuple[int, float]]:
-    """Documents by their similarity to the nearest of the document's vectors, best first."""
+def _neighbours(embedder: Embedder, docid: int, universe: BitMap, limit: int) -> list[tuple[int, float]]:
+    """Documents near the document, best first; each once."""
     best: dict[int, float] = {}
-    for vector in embedder.vectors_of(docid):
-        for neighbour, similarity in embedder.nearest(vector, universe):
-            best[neighbour] = max(similarity, best.get(neighbour, -1.0))
-    return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
+    for neighbour, similarity in embedder.near_document(docid, universe, limit):
+        best.setdefault(neighbour, similarity)
+    return list(best.items())
 
 
 def _page(

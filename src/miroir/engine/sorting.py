@@ -5,7 +5,7 @@ Source: search-semantics C.10 and D.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyroaring import BitMap
@@ -45,14 +45,17 @@ def check_search_sort(rules: AttributeRules, settings: Mapping[str, Any], criter
             raise _not_sortable(rules, settings, criterion, "invalid_search_sort")
 
 
-def check_document_sort(rules: AttributeRules, criteria: Sequence[Sort]) -> None:
+def check_document_sort(rules: AttributeRules, criteria: Sequence[Sort], field_ids: Collection[str]) -> None:
     """Refuse criteria of a listing that are not sortable.
+
+    A distance is sortable only once a document had a `_geo`: the server looks for the field's number.
 
     Raises:
         ApiError: `invalid_document_sort`.
     """
     for criterion in criteria:
-        if not _is_sortable(rules, criterion):
+        is_known = criterion.point is None or GEO_FIELD in field_ids
+        if not is_known or not _is_sortable(rules, criterion):
             raise _not_sortable(rules, {}, criterion, "invalid_document_sort")
 
 

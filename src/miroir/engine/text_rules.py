@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from miroir.engine.attribute_rules import matches_pattern
+from miroir.engine.languages import three_letters
+
 _NEVER_SEARCHED = ("_vectors", "_geo", "_geojson")
 
 
@@ -30,6 +33,8 @@ class TextRules:
     words_without_typos: frozenset[str] = frozenset()
     prefix_search: bool = True
     by_attribute: bool = False
+    #: (attribute patterns, languages in three letters); the first entry that matches a path counts
+    localized: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> TextRules:
@@ -47,6 +52,10 @@ class TextRules:
             words_without_typos=frozenset(typo.get("disableOnWords") or ()),
             prefix_search=settings.get("prefixSearch") != "disabled",
             by_attribute=settings.get("proximityPrecision") == "byAttribute",
+            localized=tuple(
+                (tuple(entry["attributePatterns"]), three_letters(entry["locales"]))
+                for entry in settings.get("localizedAttributes") or ()
+            ),
         )
 
     def weight(self, path: str) -> int | None:
@@ -65,6 +74,13 @@ class TextRules:
     def is_exact_path(self, path: str) -> bool:
         """Whether words of this attribute are found only as written."""
         return any(covers(name, path) for name in self.exact_attributes)
+
+    def languages(self, path: str) -> tuple[str, ...] | None:
+        """The languages that texts of an attribute may be in; None when nothing is said of it."""
+        for patterns, languages in self.localized:
+            if any(matches_pattern(pattern, path) for pattern in patterns):
+                return languages
+        return None
 
     def typos_allowed(self, word: str) -> int:
         """How many typos (0 to 2) a query word may have."""

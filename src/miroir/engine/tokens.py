@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any
 
-from miroir.engine.scripts import script_groups
+from miroir.engine.languages import splits_article
 from miroir.engine.separators import DEFAULT_SEPARATORS, HARD_SEPARATORS
+from miroir.meili.folding import decompose, fold
+from miroir.meili.scripts import script_groups
 
 #: Words longer than this many UTF-8 bytes are neither indexed nor searched.
 MAX_WORD_BYTES = 250
 #: Distinct tokens remembered per tokenizer; the memory is emptied when full.
 _REMEMBERED_MAX = 200_000
 
-_CASED = frozenset({"latin", "cyrillic", "greek", "georgian", "armenian"})
-_MARKS_REMOVED = frozenset({"hebrew", "thai", "arabic", "latin", "greek"})
-_LATIN_FOLDING = str.maketrans({"’": "'", "‘": "'", "‛": "'", "œ": "oe", "Œ": "oe", "æ": "ae", "Æ": "ae"})
-_ARABIC_FOLDING = str.maketrans({"ـ": None, "أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ى": "ي", "ة": "ه"})
 _ARABIC_ARTICLES = ("ال", "أل", "إل", "آل", "ٱل")
 
 
@@ -57,28 +55,6 @@ class Token:
         return self.kind in (Kind.SOFT, Kind.HARD)
 
 
-def decompose(text: str) -> str:
-    """Compatibility decomposition, character by character (no reordering of marks across characters)."""
-    if text.isascii():
-        return text
-    return "".join([unicodedata.normalize("NFKD", character) for character in text])
-
-
-def fold(lemma: str, script: str) -> str:
-    """The lossy part of normalisation of an already decomposed lemma."""
-    if lemma.isascii():
-        return lemma.lower() if script in _CASED else lemma
-    if script in _CASED:
-        lemma = "".join([character.lower() for character in lemma])
-    if script == "latin":
-        lemma = lemma.translate(_LATIN_FOLDING)
-    elif script == "arabic":
-        lemma = lemma.translate(_ARABIC_FOLDING)
-    if script in _MARKS_REMOVED:
-        lemma = "".join([c for c in lemma if unicodedata.category(c) != "Mn"])
-    return lemma
-
-
 class Tokenizer:
     """Splits and normalises texts under one set of stop words, separators and dictionary words."""
 
@@ -105,17 +81,24 @@ class Tokenizer:
             tuple(settings.get("dictionary") or ()),
         )
 
-    def classified(self, text: str) -> list[tuple[Kind, str, str]]:
-        """(kind, lemma, text as written) of every token, in order; the parts add up to `text`."""
+    def classified(self, text: str, languages: Sequence[str] | None = None) -> list[tuple[Kind, str, str]]:
+        """(kind, lemma, text as written) of every token, in order; the parts add up to `text`.
+
+        `languages` (three letters): those that the text may be in, None when it may be any.
+        """
         found: list[tuple[Kind, str, str]] = []
         for script, group in script_groups(text):
             known = self._known.setdefault(script, {})
+            splits: bool | None = None  # a guess that only texts with an article need
             for is_match, piece in _alternating(self._splitter.split(group)):
                 if not piece:
                     continue
                 if script == "arabic" and not is_match and _has_article(piece):
-                    found.extend(self._remember(known, part, script) for part in (piece[:2], piece[2:]))
-                    continue
+                    if splits is None:
+                        splits = splits_article(group, languages)
+                    if splits:
+                        found.extend(self._remember(known, part, script) for part in (piece[:2], piece[2:]))
+                        continue
                 entry = known.get(piece)
                 if entry is None:
                     found.append(self._remember(known, piece, script))
@@ -123,11 +106,11 @@ class Tokenizer:
                     found.append((*entry, piece))
         return found
 
-    def tokenize(self, text: str) -> list[Token]:
-        """All tokens of `text` with their places."""
+    def tokenize(self, text: str, languages: Sequence[str] | None = None) -> list[Token]:
+        """All tokens of `text` with their places; `languages` as in `classified`."""
         tokens: list[Token] = []
         start = 0
-        for kind, lemma, written in self.classified(text):
+        for kind, lemma, written in self.classified(text, languages):
             tokens.append(Token(written, lemma, kind, start))
             start += len(written)
         return tokens
@@ -168,11 +151,6 @@ def _tokenizer(
 ) -> Tokenizer:
     """Shared: making one costs a millisecond, and what it has seen of words serves all."""
     return Tokenizer(stop_words, separator_tokens, non_separator_tokens, dictionary)
-
-
-def normalize_whole(text: str) -> str:
-    """A text in the normal form of its words, without splitting it (facet search compares so)."""
-    return "".join(fold(decompose(part), script) for script, part in script_groups(text))
 
 
 def is_numeric(word: str) -> bool:

@@ -137,22 +137,46 @@ class Embedder:
         rows = rows.appended(0, docids.tolist(), data)
         return replace(self, rows=rows, length=len(docids), dead=BitMap(), rows_of=PersistentMap(places))
 
-    def nearest(self, target: Sequence[float], universe: BitMap) -> list[tuple[int, float]]:
-        """(docid, similarity) of the universe's documents with vectors, best first, equal ones by docid.
+    def nearest_by_slot(
+        self, target: Sequence[float], universe: BitMap, limit: int
+    ) -> list[tuple[int, float]]:
+        """(docid, similarity) of documents near one vector, best first, equal ones by docid.
 
-        Of several vectors of a document the best counts. Similarities are 32 bit and shifted.
+        The first vectors of all documents are one store, the second ones another, and so on; each store gives
+        its `limit` best, so a document may come more than once. Similarities are 32 bit and shifted.
         """
-        wanted = universe & self.documents
-        if not wanted or self.rows is None:
+        return self._near([target] * self.slots(), universe, limit)
+
+    def near_document(self, docid: int, universe: BitMap, limit: int) -> list[tuple[int, float]]:
+        """As `nearest_by_slot` for a document: its first vector meets first vectors only, and so on."""
+        if self.rows is None:
             return []
-        rows = np.asarray([row for docid in wanted for row in self.rows_of[docid]], dtype=np.int64)
-        similarities = self._similarities(self.rows.data[rows], np.asarray(target, dtype=np.float32))
-        best: dict[int, float] = {}
-        for docid, similarity in zip(self.rows.docids[rows].tolist(), similarities.tolist(), strict=True):
-            if similarity > best.get(docid, -1.0):
-                best[docid] = similarity
+        return self._near([self.rows.data[row] for row in self.rows_of.get(docid, ())], universe, limit)
+
+    def slots(self) -> int:
+        """The largest number of vectors of one document."""
+        return max((len(rows) for rows in self.rows_of.values()), default=0)
+
+    def _near(
+        self, targets: Sequence[Sequence[float] | Floats], universe: BitMap, limit: int
+    ) -> list[tuple[int, float]]:
+        wanted = universe & self.documents
+        if not wanted or self.rows is None or limit <= 0:
+            return []
+        places = [self.rows_of[docid] for docid in wanted]
+        found: list[tuple[int, float]] = []
+        for slot, target in enumerate(targets):
+            rows = np.asarray([rows[slot] for rows in places if len(rows) > slot], dtype=np.int64)
+            if not len(rows):
+                break
+            similarities = self._similarities(self.rows.data[rows], np.asarray(target, dtype=np.float32))
+            docids = self.rows.docids[rows]
+            best = np.lexsort((docids, -similarities))[:limit]
+            found += zip(docids[best].tolist(), similarities[best].tolist(), strict=True)
+        if len(targets) > 1:
+            found.sort(key=lambda pair: (-pair[1], pair[0]))
         shift = self.distribution.shifted if self.distribution is not None else float
-        return [(d, shift(s)) for d, s in sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))]
+        return [(docid, shift(similarity)) for docid, similarity in found]
 
     def _similarities(self, data: Floats, target: Floats) -> Floats:
         one = np.float32(1)
@@ -205,7 +229,7 @@ class VectorIndex:
             if old is not None and old.dimensions == fresh.dimensions:
                 embedders[name] = replace(old, quantized=fresh.quantized, distribution=fresh.distribution)
                 continue
-            insertions = [(docid, None, document) for docid, document in documents.items()]
+            insertions = [(docid, None, document) for docid, document in sorted(documents.items())]
             embedders[name] = _changed(name, fresh, insertions, primary_key)
         return VectorIndex(embedders)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SettingsWrite
+from miroir.meili.folding import decompose, normalize_whole
 from miroir.meili.locales import THREE_LETTERS
 from miroir.meili.settings_decode import (
     SETTINGS_FIELDS,
@@ -128,6 +129,8 @@ def apply_write(current: Mapping[str, Any], write: SettingsWrite) -> Settings:
 def _changed(key: str, old: Any, new: Any) -> Any:
     if key in _WILDCARD:
         return ["*"] if "*" in new else list(dict.fromkeys(new))
+    if key == "stopWords":
+        return sorted({decompose(word) for word in new}, key=str.encode)
     if key == "embedders":
         return apply_embedders(old, new)
     if key == "localizedAttributes":
@@ -160,7 +163,9 @@ def _merge_typo(old: Mapping[str, Any], new: Mapping[str, Any], merged: dict[str
                 word_sizes_message(sizes["oneTypo"], sizes["twoTypos"]),
             )
         merged[name] = sizes
-    merged["disableOnWords"] = sorted({word.lower() for word in merged["disableOnWords"]}, key=str.encode)
+    merged["disableOnWords"] = sorted(
+        {normalize_whole(word) for word in merged["disableOnWords"]}, key=str.encode
+    )
 
 
 def view(settings: Mapping[str, Any], enabled: frozenset[str] | set[str] = frozenset()) -> Settings:

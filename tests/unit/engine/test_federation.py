@@ -17,8 +17,8 @@ from miroir.engine.federation import (
     without_hits,
 )
 from miroir.engine.ranking.score import GeoDetail, SortDetail
-from miroir.meili.rule_compatibility import CanonicalRules, canonical_rules, check_compatible
 from miroir.meili.codes import ApiError
+from miroir.meili.rule_compatibility import CanonicalRules, canonical_rules, check_compatible
 from miroir.meili.sorting import parse_sorts
 
 

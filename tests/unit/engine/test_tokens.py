@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.engine.scripts import script_groups
-from miroir.engine.tokens import Kind, Tokenizer, fold, is_numeric, normalize_whole
+from miroir.engine.tokens import Kind, Tokenizer, is_numeric
+from miroir.meili.folding import fold, normalize_whole
+from miroir.meili.scripts import script_groups
 
 PLAIN = Tokenizer()
 

@@ -113,8 +113,9 @@ def filled(quantized: bool = False, distribution: Distribution | None = None) ->
 
 
 def test_similarity_is_half_of_one_plus_cosine_and_the_best_vector_counts() -> None:
-    found = dict(filled().nearest([1, 0], BitMap(range(1, 7))))
-    assert list(found) == [1, 2, 4, 3, 6]
+    near = filled().nearest_by_slot([1, 0], BitMap(range(1, 7)), 6)
+    assert [docid for docid, _ in near] == [1, 2, 4, 3, 4, 6]
+    found = dict(reversed(near))
     assert found[1] == 1.0
     assert found[3] == 0.5
     assert found[6] == 0.0
@@ -122,7 +123,7 @@ def test_similarity_is_half_of_one_plus_cosine_and_the_best_vector_counts() -> N
 
 
 def test_rule_gives_documents_without_vector_last() -> None:
-    rule, left = VectorSortRule(filled(), [1, 0]), BitMap(range(1, 7))
+    rule, left = VectorSortRule(filled(), [1, 0], 6), BitMap(range(1, 7))
     rule.start(left, None)
     order: list[tuple[list[int], float | None]] = []
     while left and (bucket := rule.next_bucket(left)) is not None:
@@ -172,3 +173,23 @@ def test_a_zero_score_loses_against_a_sort_value_and_a_longer_list_wins() -> Non
     assert compare_values([0.1], [value], 1, 1) > 0
     assert compare_values([0.5, value], [0.5], 1, 1) > 0
     assert compare_values([value], [SortDetail("p", True, "a")], 1, 1) > 0
+
+
+def test_every_slot_of_vectors_gives_its_own_nearest() -> None:
+    near = filled().nearest_by_slot([1, 0], BitMap(range(1, 7)), 1)
+    assert [docid for docid, _ in near] == [1, 4]
+
+
+def test_a_document_is_compared_slot_by_slot() -> None:
+    near = filled().near_document(4, BitMap([1, 2, 3, 6]), 5)
+    assert [docid for docid, _ in near] == [6, 3, 2, 1]
+
+
+def test_rule_looks_for_more_when_the_nearest_are_used_up() -> None:
+    rule, left = VectorSortRule(filled(), [1, 0], 1), BitMap([1, 2, 3])
+    rule.start(left, None)
+    order = []
+    while left and (bucket := rule.next_bucket(left)) is not None:
+        order += list(bucket.docids)
+        left -= bucket.docids
+    assert order == [1, 2, 3]

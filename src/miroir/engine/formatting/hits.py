@@ -13,6 +13,7 @@ from miroir.engine.attribute_rules import covers
 from miroir.engine.formatting.crop import crop_bounds
 from miroir.engine.formatting.matcher import Matcher, MatchingWords
 from miroir.engine.formatting.selection import map_leaves, select_values
+from miroir.engine.languages import three_letters
 from miroir.engine.ranking.score import Detail, details_json, global_score
 from miroir.engine.sorting import hit_distance
 from miroir.engine.tokens import Tokenizer
@@ -121,8 +122,8 @@ class HitMaker:
         if federation is not None:
             hit["_federation"] = federation
         if self._options or self._query.show_matches_position:
-            positions, formatted = self._format(without)
-            if self._options:
+            positions, formatted = self._format(self._without_embedders(stored))
+            if formatted:
                 hit["_formatted"] = formatted
             if self._query.show_matches_position:
                 hit["_matchesPosition"] = positions
@@ -131,6 +132,15 @@ class HitMaker:
         if self._query.show_ranking_score_details:
             hit["_rankingScoreDetails"] = details_json(details)
         return hit
+
+    def _without_embedders(self, stored: JsonObject) -> JsonObject:
+        """The document less the vectors of embedders: the server keeps those apart, others are plain values."""
+        vectors = stored.get(VECTORS_FIELD)
+        if not isinstance(vectors, dict):
+            return stored
+        kept = {name: v for name, v in vectors.items() if name not in self._index.vectors.embedders}
+        rest = {key: value for key, value in stored.items() if key != VECTORS_FIELD or kept}
+        return {**rest, VECTORS_FIELD: kept} if kept else rest
 
     def _format(self, document: JsonObject) -> tuple[JsonObject, JsonObject]:
         positions: JsonObject = {}
@@ -143,7 +153,7 @@ class HitMaker:
             options = self._options_of(path)
             if not wants_positions and options is None:
                 return text
-            matcher = Matcher(text, self._tokenizer, self._words)
+            matcher = Matcher(text, self._tokenizer, self._words, self._languages(path))
             if wants_positions and matcher.matches:
                 positions[path] = [_bounds(start, length, indices) for start, length in matcher.bounds()]
             return text if options is None else self._formatted_text(matcher, options)
@@ -151,6 +161,13 @@ class HitMaker:
         names = self._displayed if wants_positions else list(self._options)
         mapped = map_leaves(select_values(document, names), self._displayed, map_leaf)
         return dict(sorted(positions.items())), select_values(mapped, self._options)
+
+    def _languages(self, path: str) -> Sequence[str] | None:
+        """The languages of a value: those asked for, else what the settings say of the attribute."""
+        if self._query.locales is not None:
+            return three_letters(self._query.locales)
+        rules = self._index.text.rules
+        return rules.languages(path) if rules.localized else None
 
     def _options_of(self, path: str) -> FormatOptions | None:
         if path not in self._by_path:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from miroir.engine.tokens import Token, Tokenizer, normalize_whole
+from miroir.engine.tokens import Token, Tokenizer
+from miroir.meili.folding import normalize_whole
 
 #: Positions of query words, both ends included.
 Span = tuple[int, int]
@@ -152,9 +153,11 @@ class Matcher:
 
     __slots__ = ("matches", "text", "tokens")
 
-    def __init__(self, text: str, tokenizer: Tokenizer, words: MatchingWords) -> None:
+    def __init__(
+        self, text: str, tokenizer: Tokenizer, words: MatchingWords, languages: Sequence[str] | None = None
+    ) -> None:
         self.text = text
-        self.tokens = tokenizer.tokenize(text)
+        self.tokens = tokenizer.tokenize(text, languages)
         self.matches = words.find(self.tokens)
 
     def bounds(self) -> list[tuple[int, int]]:
