@@ -1,9 +1,10 @@
-"""The command line: `miroir demo`, `serve`, `node`, `status`, `bench`, `config`."""
+"""The command line: `miroir demo`, `serve`, `node`, `status`, `dump`, `bench`, `config`."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -94,6 +95,50 @@ def status(url: str | None, admin_key: str | None, data: Path, *, as_json: bool)
     from miroir.cli.status import run
 
     sys.exit(run(url, admin_key, data, as_json=as_json))
+
+
+@main.group()
+def dump() -> None:
+    """Write a whole cluster into one file, or load such a file of any Meilisearch."""
+
+
+def _reach(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that tell which server is meant."""
+    for option in (
+        click.option(
+            "--data",
+            type=_FOLDER,
+            default=Path(".miroir"),
+            show_default=True,
+            help="Folder of a local cluster.",
+        ),
+        click.option("--master-key", envvar="MIROIR_MASTER_KEY", help="Its key.  [default: that of --data]"),
+        click.option("--url", help="The server.  [default: that of --data]"),
+    ):
+        command = option(command)
+    return command
+
+
+@dump.command("create")
+@_reach
+def dump_create(url: str | None, master_key: str | None, data: Path) -> None:
+    """Make a dump where the orchestrator keeps them, and print its name."""
+    from miroir.cli.dump import run_create
+
+    sys.exit(run_create(url, master_key, data))
+
+
+@dump.command("import")
+@click.argument("file", type=_FILE)
+@_reach
+def dump_import(file: Path, url: str | None, master_key: str | None, data: Path) -> None:
+    """Load a dump into a running cluster: indexes, settings, documents, keys, webhooks, features.
+
+    What is there already stays; documents of equal id are replaced.
+    """
+    from miroir.cli.dump import run_import
+
+    sys.exit(run_import(file, url, master_key, data))
 
 
 @main.command()

@@ -13,6 +13,7 @@ import orjson
 
 from miroir.meili.dates import format_date, format_optional_date, parse_rfc3339
 from miroir.meili.keys import Key
+from miroir.meili.webhooks import Webhook
 
 VERSION = "V6"
 DATABASE_VERSION = "1.50.0"
@@ -21,10 +22,11 @@ METADATA = "metadata.json"
 INSTANCE_UID = "instance_uid.uuid"
 KEYS = "keys.jsonl"
 FEATURES = "experimental-features.json"
+WEBHOOKS = "webhooks.json"
 #: files a reader expects; the history of tasks and batches is left out
 EMPTY = ("tasks/queue.jsonl", "batches/queue.jsonl")
 #: Settings behind features, which the importing server may not know.
-_LEFT_OUT = ("foreignKeys", "chat")
+LEFT_OUT = ("foreignKeys", "chat")
 
 
 def dump_uid(now_ns: int) -> str:
@@ -58,7 +60,7 @@ def index_files(
         "createdAt": format_date(created_at),
         "updatedAt": format_date(updated_at),
     }
-    shown = {name: value for name, value in settings.items() if name not in _LEFT_OUT}
+    shown = {name: value for name, value in settings.items() if name not in LEFT_OUT}
     return [
         (f"indexes/{uid}/metadata.json", orjson.dumps(about)),
         (f"indexes/{uid}/settings.json", orjson.dumps(shown)),
@@ -97,6 +99,24 @@ def _key_view(key: Key) -> dict[str, Any]:
         "created_at": format_date(key.created_at),
         "updated_at": format_date(key.updated_at),
     }
+
+
+def key_request(key: Key) -> dict[str, Any]:
+    """Body of POST /keys that makes this key again, with its uid and so its value."""
+    return {
+        "uid": key.uid,
+        "name": key.name,
+        "description": key.description,
+        "actions": list(key.actions),
+        "indexes": list(key.indexes),
+        "expiresAt": format_optional_date(key.expires_at),
+    }
+
+
+def webhooks(hooks: Iterable[Webhook]) -> bytes:
+    """webhooks.json, secrets in clear."""
+    shown = {hook.uuid: {"url": hook.url, "headers": dict(hook.headers)} for hook in hooks}
+    return orjson.dumps({"webhooks": shown})
 
 
 def read_keys(body: bytes, now_ns: int) -> list[Key]:

@@ -61,6 +61,8 @@ class Dumps:
                 await out.add(dump_format.INSTANCE_UID, self._cluster.cluster_id.encode())
                 await out.add(dump_format.KEYS, dump_format.key_lines(self._registry.keys.values()))
                 await out.add(dump_format.FEATURES, orjson.dumps(self._registry.features))
+                hooks = dump_format.webhooks(self._registry.webhooks.values())
+                await out.add(dump_format.WEBHOOKS, hooks)
                 for name in dump_format.EMPTY:
                     await out.add(name, b"")
                 indexes = self._cluster.snapshot().indexes
