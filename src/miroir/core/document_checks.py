@@ -15,6 +15,16 @@ from miroir.meili.vector_values import sent_vectors
 _VECTORS = "_vectors"
 
 
+#: of one index, ever: Meilisearch numbers them in 16 bits and never gives a number back
+FIELDS_MAX = 65_535
+
+
+def check_field_count(count: int) -> None:
+    """Raise ApiError when an index would have seen more top-level names than a node can number."""
+    if count > FIELDS_MAX:
+        raise ApiError("max_fields_limit_exceeded", "A document cannot contain more than 65,535 fields.")
+
+
 def check_documents(
     documents: Sequence[Mapping[str, Any]],
     ids: Sequence[str],

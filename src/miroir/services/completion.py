@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from miroir.core.mending import MendingRecord
 from miroir.core.node_errors import clean_message
 from miroir.core.ops import NameQueues, OpKind
 from miroir.core.records import (
@@ -32,7 +33,8 @@ from miroir.meili.tasks import FINISHED, Task, relabel
 from miroir.ports.store import Store, Table, Tx
 from miroir.services.cluster import VISIBLE, Cluster
 from miroir.services.lanes import Delivery, Track
-from miroir.services.node_requests import STEPS, RequestWriter
+from miroir.services.mending import Mending
+from miroir.services.node_requests import STEPS, RequestWriter, last_step
 from miroir.services.oplog import OpLog
 from miroir.services.persisting import persist
 from miroir.services.sequencer import store_applied
@@ -44,6 +46,8 @@ _ROUND_MAX = 256
 _LOG_FULL = 0.9
 #: counters of a task that did nothing
 _ZEROED = ("indexedDocuments", "deletedDocuments", "editedDocuments")
+#: said of an op that nodes of some shards refused: those of the others hold their part
+_KEPT = " - Note: documents of this payload on other shards were written."
 
 
 @dataclass(slots=True)
@@ -78,6 +82,7 @@ class Completion:
         self._limits = limits
         self._now_ns = now_ns
         self.delivery: Delivery | None = None  #: set by the write path, which makes both
+        self.mending: Mending | None = None  #: the same
         self._queue = NameQueues()
         self._outcomes: dict[int, dict[str, dict[str, Any] | None]] = {}
         self._last_done: dict[str, int] = {}
@@ -220,7 +225,9 @@ class Completion:
             return msgspec.structs.replace(task, status="succeeded", details=details, error=None, **changes)
         error = verdict.error
         if resolution.error is None:
-            error = {**error, "message": self._clean(op, resolution, str(error.get("message", "")))}
+            message = self._clean(op, resolution, str(error.get("message", "")))
+            kept = bool(resolution.shards) and not verdict.failed_shards.issuperset(resolution.shards)
+            error = {**error, "message": message + _KEPT if kept else message}
         zeroed = _ZEROED if op.kind != OpKind.DOCUMENTS_EDIT else ("editedDocuments",)
         details = task.details and {k: 0 if k in zeroed else v for k, v in task.details.items()}
         return msgspec.structs.replace(task, status="failed", details=details, error=error, **changes)
@@ -333,6 +340,7 @@ class Completion:
                 if change.relabel:
                     relabelled.update(self._relabel(op.id, change.relabel, {**relabelled, **found.tasks}))
         tasks = {**found.tasks, **relabelled}
+        refused = self._refused(found)
         placements, epoch = self._stale_placements(found)
 
         def store(tx: Tx) -> None:
@@ -348,6 +356,8 @@ class Completion:
                 tx.put(Table.PLACEMENT, (physical,), encode(placement))
             if placements:
                 tx.put(Table.META, ("epoch",), str(epoch).encode())
+            if self.mending is not None:
+                self.mending.store(tx, refused)
 
         await persist(self._store, store)
         for op in done:
@@ -355,6 +365,8 @@ class Completion:
             self._log.open_count -= 1
             self._outcomes.pop(op.id, None)
             self._note_done(op.id)
+        if self.mending is not None:
+            self.mending.add(refused)
         self._cluster.lanes.update(found.lanes)
         self._cluster.placement.update(placements)
         if placements:
@@ -365,6 +377,15 @@ class Completion:
             self.delivery.retire_strangers(placements)
         self._log.tasks.update(tasks)
         self._tell([self._log.tasks[op.id] for op in done if op.id in self._log.tasks])
+
+    def _refused(self, found: _Round) -> dict[int, MendingRecord]:
+        """Ops of this round after which nodes may hold something else than the book says."""
+        records = {}
+        for op, resolution, verdict in found.ended:
+            record = None if self.mending is None else self.mending.record(op, resolution, verdict)
+            if record is not None:
+                records[op.id] = record
+        return records
 
     def _tell(self, ended: list[Task]) -> None:
         for heard in self._on_head:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,9 +18,10 @@ import orjson
 
 from miroir.core import resolving
 from miroir.core.catalogue import Applied, physical_uid
-from miroir.core.document_checks import check_documents
+from miroir.core.document_checks import check_documents, check_field_count
 from miroir.core.document_edits import Edits
 from miroir.core.document_ids import document_ids, infer_primary_key, primary_key_taken
+from miroir.core.mending import mend
 from miroir.core.node_settings import node_settings
 from miroir.core.ops import BARRIERS, Action, NameQueues, OpKind
 from miroir.core.records import (
@@ -40,7 +41,7 @@ from miroir.meili.commands import SettingsWrite
 from miroir.meili.indexes import index_not_found
 from miroir.ports.store import Store, Table, Tx
 from miroir.services.books import Books
-from miroir.services.cluster import SEQUENCED, Cluster
+from miroir.services.cluster import SEQUENCED, VISIBLE, Cluster
 from miroir.services.oplog import OpLog
 
 from miroir.services.persisting import persist
@@ -139,6 +140,49 @@ class Sequencer:
 
     def _is_held(self, op: OpRecord) -> bool:
         names = self._cluster.sequenced.names
+    async def mend(
+        self,
+        physical: str,
+        ids: list[str],
+        held: Mapping[str, Mapping[str, Any]],
+        *,
+        left_nothing: bool,
+        also: Callable[[Tx], None],
+    ) -> None:
+        """The book and both catalogues follow what nodes hold of `ids`. The caller holds the index, and everything
+        sequenced has ended. `left_nothing`: the refused ops did not give the index its primary key either."""
+        async with self._turn:
+            cluster = self._cluster
+            state, shown = cluster.sequenced.indexes.get(physical), cluster.visible.indexes.get(physical)
+            rows: list[tuple[str, Applied]] = []
+            if state is not None and shown is not None:
+                book = self.books.book(physical)
+                mended = mend(ids, self.books.known(physical, ids), held, book)
+                self.books.remove(physical, mended.gone, mended.freed)
+                self.books.put(physical, mended.rows, mended.delta)
+                size = book.size_after(BookDelta())
+                unset = left_nothing and shown.primary_key is None and not size
+                change = IndexChange(
+                    primary_key=None if unset else state.primary_key,
+                    new_fields=mended.names,
+                    document_count=size,
+                    field_distribution=book.distribution_after(BookDelta()),
+                )
+                both = CatalogueChange(indexes={physical: change})
+                for which, catalogue in ((SEQUENCED, cluster.sequenced), (VISIBLE, cluster.visible)):
+                    rows.append((which, catalogue.apply(both, now_ns=self._now_ns())))
+            changes = self.books.take_changes()
+
+            def store(tx: Tx) -> None:
+                changes.store(tx)
+                for which, applied in rows:
+                    store_applied(tx, which, applied)
+                also(tx)
+
+            await persist(self._store, store)
+            self.books.committed()
+            cluster.publish()
+
         return any(self._held[names[name]] > 0 for name in op.names if name in names)
 
     def _take_group(self) -> list[tuple[OpRecord, Resolution]]:
@@ -321,6 +365,10 @@ class Sequencer:
         return infer_primary_key(documents) if documents else None
 
     def _delete(self, op: OpRecord) -> Resolution:
+        try:
+            check_field_count(len(index.field_order) + len(added.new_fields))
+        except ApiError as error:
+            raise ApiError(error.code, f"Index `{op.index_uid}`: {error.message}") from None
         assert op.index_uid is not None
         index = resolving.require(self._cluster.sequenced, op.index_uid)
         return self._delete_ids(index, self._log.payload(op.id) or [], op)

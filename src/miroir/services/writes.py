@@ -33,6 +33,7 @@ from miroir.services.dumps import Dumps
 from miroir.services.ingest import Ingest
 from miroir.services.lanes import Delivery
 from miroir.services.leftovers import Leftovers
+from miroir.services.mending import Mending
 from miroir.services.node_requests import RequestWriter
 from miroir.services.oplog import OpLog
 from miroir.services.prober import Prober
@@ -100,6 +101,8 @@ class WritePath:
             lose=self._lose_node,
             changed=self._node_changed,
         )
+        self.mending = Mending(store, self.log, self.cluster, self.sequencer, self.barriers.pages)
+        self.completion.mending = self.mending
         self.completion.delivery = self.delivery
         self.barriers.sequencer = self.sequencer
         self.barriers.works[OpKind.INDEX_COMPACT] = Compaction(transport, self.cluster, limits).run
@@ -131,6 +134,7 @@ class WritePath:
         self.completion.open()
         self.sequencer.open()
         for op_id in sorted(self.log.ops):
+        self.mending.open()
             op, resolution = self.log.ops[op_id], self.log.resolutions.get(op_id)
             if op.stage != "accepted" and resolution is not None:
                 self.delivery.add(op, resolution)
@@ -146,6 +150,7 @@ class WritePath:
                 ("barriers", self.barriers.run()),
                 ("delivery", self.delivery.run()),
                 ("completion", self.completion.run()),
+                ("mending", self.mending.run()),
                 ("prober", self.prober.run()),
                 ("retention", self.retention.run()),
                 ("leftovers", self.leftovers.run()),
