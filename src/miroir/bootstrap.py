@@ -24,6 +24,7 @@ from miroir.adapters.nodes_metered import MeteredNodes
 from miroir.adapters.posts_http import HttpPoster
 from miroir.adapters.store_sqlite import SqliteStore
 from miroir.api.admin import Admin, Shape
+from miroir.api.admin_indexes import IndexAdmin
 from miroir.api.backend import OrchestratorBackend
 from miroir.api.backend_reads import read_handlers
 from miroir.api.backend_writes import write_handlers
@@ -164,6 +165,7 @@ def build(
         metrics,
         shape=Shape(config.shards, config.replication_factor),
         admin_key=_reveal(config.admin_api_key),
+        indexes=IndexAdmin(writes.cluster.snapshot, writes.ingest),
     )
     front = Front(
         Edge(backend, on_error=note_failure),
@@ -230,6 +232,7 @@ def write_limits(config: Config) -> WriteLimits:
     return WriteLimits(
         shards=config.shards,
         replication_factor=config.replication_factor,
+        exact=config.search.exact,
         min_in_sync_replicas=writes.min_in_sync_replicas,
         write_quorum=writes.write_quorum,
         request_timeout_s=writes.node_request_timeout_ms / 1000,

@@ -110,6 +110,15 @@ class ScatterConfig(_Section, frozen=True):
     parallel_queries: Annotated[int, _about("queries of one multi-search that run at once", ge=1)] = 8
 
 
+class SearchConfig(_Section, frozen=True):
+    """How searches are answered."""
+
+    exact: Annotated[
+        bool,
+        _about("new indexes are exact: every node knows all their words (docs/exact.md)"),
+    ] = False
+
+
 class ConnectionConfig(_Section, frozen=True):
     """HTTP connections to each node."""
 
@@ -233,6 +242,7 @@ class Config(_Section, frozen=True):
     connection_pool_per_node: Annotated[ConnectionConfig, _about("connections to each node")] = (
         ConnectionConfig()
     )
+    search: Annotated[SearchConfig, _about("how searches are answered")] = SearchConfig()
     writes: Annotated[WritesConfig, _about("acceptance and delivery of writes")] = WritesConfig()
     retention: Annotated[RetentionConfig, _about("bounds of the op log and the task list")] = (
         RetentionConfig()

@@ -1,6 +1,6 @@
 """The `/_miroir/` routes: readiness for everyone; topology, shards and metrics for the admin key.
 
-Read-only so far. Answers are made from one snapshot each.
+Answers are made from one snapshot each; what changes something is in modules of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from miroir.api import admin_indexes
+from miroir.api.admin_indexes import IndexAdmin
 from miroir.core.coverage import Coverage, coverage, ready, shard_table
 from miroir.core.topology import Node, NodeLifecycle, ReplicaState, Snapshot
 from miroir.meili.codes import ApiError
@@ -42,17 +44,27 @@ class Admin:
         *,
         shape: Shape,
         admin_key: str | None,
+        indexes: IndexAdmin | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._observe = observe  #: dearer than a snapshot: walks tasks and lanes
         self._metrics = metrics
         self._shape = shape
         self._admin_key = admin_key
+        self._indexes = indexes
         self._routes: dict[str, Callable[[HttpRequest], HttpReply]] = {
             "topology": self._topology,
             "shards": self._shards,
             "metrics": self._exposition,
         }
+
+    async def serve(self, request: HttpRequest) -> HttpReply:
+        """Answer one request below the prefix, changes too. Raises ApiError."""
+        route, _, rest = request.path.removeprefix(PREFIX).strip("/").partition("/")
+        if route != admin_indexes.ROUTE or self._indexes is None:
+            return self.respond(request)
+        self._check_key(request.headers)
+        return await self._indexes.respond(request, rest)
 
     def respond(self, request: HttpRequest) -> HttpReply:
         """Answer one request below the prefix. Raises ApiError."""
@@ -70,6 +82,8 @@ class Admin:
     def label(self, path: str) -> str:
         """A bounded name of the route for metrics and logs."""
         name = path.removeprefix(PREFIX).strip("/")
+        if name.startswith(f"{admin_indexes.ROUTE}/"):
+            return "miroir.index"
         return f"miroir.{name}" if name in self._routes or name == "ready" else "miroir.other"
 
     def _check_key(self, headers: Mapping[str, str]) -> None:

@@ -63,7 +63,7 @@ class Front:
                     "miroir_overloaded", "Too many requests at once.", headers={"retry-after": "1"}
                 )
             if request.path.startswith(PREFIX):
-                return self._admin.respond(request)
+                return await self._admin.serve(request)
         except ApiError as error:
             return error_reply(error)
         return await self._edge.respond(request, body_error=body_error)
@@ -71,8 +71,9 @@ class Front:
     def _account(self, request: HttpRequest, reply: HttpReply, took_s: float) -> None:
         method = request.method if request.method in _METHODS else "OTHER"
         labels = (method, self.route_name(request) or "unknown", str(reply.status))
-        self._metrics.requests_total.labels(*labels).inc()
-        self._metrics.request_duration_seconds.labels(*labels).observe(took_s)
+        requests, durations = self._instruments_of(labels)
+        requests.inc()
+        durations.observe(took_s)
         if reply.status in (401, 403):
             self._metrics.auth_failures_total.labels("missing" if reply.status == 401 else "refused").inc()
         log.info(

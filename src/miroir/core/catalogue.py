@@ -69,7 +69,7 @@ class Applied:
 
 def _patched(old: IndexState, patch: IndexChange, now_ns: int) -> IndexState:
     changed: dict[str, Any] = {"updated_at": max(now_ns, old.created_at)}
-    for name in ("primary_key", "settings", "document_count", "field_distribution"):
+    for name in ("primary_key", "settings", "document_count", "field_distribution", "exact"):
         value = getattr(patch, name)
         if value is not UNSET:
             changed[name] = value

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from miroir.core.reserved import GHOST_FIELD, SHARD_FIELD, encode_shard
+from miroir.core.reserved import GHOST_FIELD, GHOST_MARK, SHARD_FIELD, encode_shard
 from miroir.core.topology import IndexView, NodeId, Snapshot
 
 
@@ -118,11 +118,16 @@ def _held(index: IndexView, nodes: Collection[NodeId]) -> dict[NodeId, list[int]
     return held
 
 
+def ghosts_only() -> str:
+    """A filter for the documents that exist only to make shards agree."""
+    return f'{GHOST_FIELD} = "{GHOST_MARK}"'
+
+
 def _without_ghosts(index: IndexView, shard_filter: str | None) -> str | None:
     """Also without the documents that exist only to make shards agree, where an index has them."""
     if not index.exact:
         return shard_filter
-    no_ghosts = f"NOT {GHOST_FIELD} = true"
+    no_ghosts = f"NOT {ghosts_only()}"
     return no_ghosts if shard_filter is None else f"{shard_filter} AND {no_ghosts}"
 
 

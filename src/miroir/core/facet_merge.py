@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from miroir.core.reserved import RESERVED_PREFIX
+from miroir.core.reserved import is_reserved
 from miroir.core.topology import IndexView
 
 DEFAULT_MAX_VALUES = 100
@@ -47,7 +47,7 @@ class FacetSum:
         """Add (or, with `sign` -1, take off) one answer's counts."""
         self._reduced |= sign < 0
         for field, values in distribution.items():
-            if field.startswith(RESERVED_PREFIX):
+            if is_reserved(field):
                 continue
             counts = self._counts.setdefault(field, {})
             shown = self._shown.setdefault(field, {})
@@ -59,7 +59,7 @@ class FacetSum:
                     shown[key] = (count, text)
         if sign > 0:
             for field, bounds in stats.items():
-                if field.startswith(RESERVED_PREFIX):
+                if is_reserved(field):
                     continue
                 known = self._stats.get(field)
                 if known is None:

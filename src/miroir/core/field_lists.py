@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miroir.core.projection import displayed
-from miroir.core.reserved import RESERVED_PREFIX
+from miroir.core.reserved import is_reserved
 from miroir.core.topology import IndexView
 from miroir.meili.commands import FieldsQuery
 
@@ -37,7 +37,7 @@ def merge_fields(
     for views in answers:
         for view in views:
             name = view["name"]
-            if name in merged or name.startswith(RESERVED_PREFIX):
+            if name in merged or is_reserved(name):
                 continue
             enabled = shown is None or any(name == item or name.startswith(item + ".") for item in shown)
             if query.displayed is None or query.displayed is enabled:

@@ -21,7 +21,9 @@ from typing import Any
 
 from miroir.core.ops import Action, tag
 
-_TAGGED = frozenset({Action.ADD, Action.DELETE, Action.CLEAR})
+_TAGGED = frozenset({Action.ADD, Action.DELETE, Action.CLEAR, Action.GHOSTS, Action.UNGHOST})
+#: actions whose neighbours go to the node together
+_MERGEABLE = {Action.ADD: Action.ADD, Action.GHOSTS: Action.ADD, Action.DELETE: Action.DELETE}
 _FINISHED = frozenset({"succeeded", "failed", "canceled"})
 _HISTORY_MAX = 4096
 _MERGE_MAX = 1000
@@ -134,8 +136,8 @@ class Lane:
 
     def _mergeable(self, first: LaneOp, op: LaneOp) -> bool:
         return (
-            op.action is first.action
-            and op.action in (Action.ADD, Action.DELETE)
+            first.action in _MERGEABLE
+            and _MERGEABLE.get(op.action) is _MERGEABLE[first.action]
             and op.merge == first.merge
             and op.primary_key == first.primary_key
             and first.id > self.alone_until

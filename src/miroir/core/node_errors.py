@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from miroir.core.projection import displayed
-from miroir.core.reserved import RESERVED_PREFIX
+from miroir.core.reserved import is_reserved
 from miroir.core.topology import IndexView
 from miroir.meili.codes import CODES, ApiError
 
@@ -50,7 +50,7 @@ def _with_hidden(match: re.Match[str], shown: tuple[str, ...]) -> str:
 
 def _without_reserved(match: re.Match[str]) -> str:
     names = match.group(1).split(", ")
-    return "`" + ", ".join(name for name in names if not name.startswith(RESERVED_PREFIX)) + "`"
+    return "`" + ", ".join(name for name in names if not is_reserved(name)) + "`"
 
 
 def as_api_error(body: Mapping[str, Any], index: IndexView) -> ApiError:

@@ -19,6 +19,8 @@ class OpKind(StrEnum):
     INDEX_UPDATE = "index_update"
     INDEX_SWAP = "index_swap"
     INDEX_COMPACT = "index_compact"
+    INDEX_EXACT = "index_exact"  #: from now on, or no longer, reads leave ghosts out
+    INDEX_GHOSTS = "index_ghosts"  #: every ghost made anew from the documents
     DUMP = "dump"
 
 
@@ -28,6 +30,8 @@ class Action(StrEnum):
     NONE = "none"  #: the catalogue changed, no node need know
     ADD = "add"  #: documents, replace or merge
     DELETE = "delete"  #: explicit ids
+    GHOSTS = "ghosts"  #: hidden documents of an exact index, to every node of it
+    UNGHOST = "unghost"  #: all of those go
     CLEAR = "clear"
     SETTINGS = "settings"  #: all node settings; makes the index when it is not there
     PRIMARY_KEY = "primary_key"
@@ -47,12 +51,20 @@ TASK_TYPES = {
     OpKind.INDEX_UPDATE: "indexUpdate",
     OpKind.INDEX_SWAP: "indexSwap",
     OpKind.INDEX_COMPACT: "indexCompaction",
+    OpKind.INDEX_EXACT: "settingsUpdate",
+    OpKind.INDEX_GHOSTS: "settingsUpdate",
     OpKind.DUMP: "dumpCreation",
 }
 
 #: Kinds that need nodes to stand at exactly their place in the log: resolved once everything before them is applied.
 BARRIERS = frozenset(
-    {OpKind.DOCUMENTS_DELETE_FILTER, OpKind.DOCUMENTS_EDIT, OpKind.INDEX_COMPACT, OpKind.DUMP}
+    {
+        OpKind.DOCUMENTS_DELETE_FILTER,
+        OpKind.DOCUMENTS_EDIT,
+        OpKind.INDEX_COMPACT,
+        OpKind.INDEX_GHOSTS,
+        OpKind.DUMP,
+    }
 )
 
 _PREFIX = "miroir-op-"

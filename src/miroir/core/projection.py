@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from miroir.core.reserved import GHOST_FIELD, RESERVED_PREFIX, SEQ_FIELD, SHARD_FIELD
+from miroir.core.reserved import GHOST_FIELD, SEQ_FIELD, SHARD_FIELD, is_reserved
 from miroir.core.topology import IndexView
 
 _RESERVED = (SHARD_FIELD, SEQ_FIELD, GHOST_FIELD)
@@ -125,7 +125,7 @@ class Finisher:
         return {
             path: spans
             for path, spans in positions.items()
-            if not path.startswith(RESERVED_PREFIX)
+            if not is_reserved(path)
             and (shown is None or any(path == name or path.startswith(f"{name}.") for name in shown))
         }
 

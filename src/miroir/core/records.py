@@ -51,6 +51,7 @@ class IndexChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     new_fields: tuple[str, ...] = ()
     document_count: int | msgspec.UnsetType = msgspec.UNSET
     field_distribution: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    exact: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class CatalogueChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,6 +77,9 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     primary_key: str | None = None
     node_settings: dict[str, Any] | None = None
     change: CatalogueChange | None = None
+    #: of an exact index: NDJSON of the ghosts that this op changes, for all of its nodes
+    ghosts: bytes = b""
+    ghosts_key: str | None = None  #: their primary key
     #: document ids first created by this op, to be forgotten if nodes refuse it
     created_ids: list[str] = []
     details: dict[str, Any] | None = None  #: of the task, once it succeeded
@@ -94,7 +98,7 @@ class PlacementRecord(msgspec.Struct, frozen=True, kw_only=True):
 class LaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How far one (node, physical index) is."""
 
-    #: every step (two per op) up to here is done on the node
+    #: every step (three per op) up to here is done on the node
     applied: int = -1
     forgotten: int = -1  #: steps up to here are no longer in the log
     lagging: bool = False  #: the cluster reported an op as done that this lane has not applied

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 SHARD_FIELD = "_miroir_shard"
 SEQ_FIELD = "_miroir_seq"
-#: True on documents that exist only to make shards agree (schema and vocabulary); never shown or counted.
+#: On documents that exist only to make shards agree (schema and vocabulary); never shown or counted.
 GHOST_FIELD = "_miroir_ghost"
+#: Its value: a separator, since `true` would be a word.
+GHOST_MARK = "\u0700"
 RESERVED_PREFIX = "_miroir_"
 
 _BASE = 14
 _FIRST = 0x0700
 _SHARD_WIDTH = 3
 _SEQ_WIDTH = 9
+
+
+def is_reserved(path: str) -> bool:
+    """Whether an attribute path is ours, or below or under one of ours."""
+    return path.startswith(RESERVED_PREFIX) or f".{RESERVED_PREFIX}" in path
 
 
 def _encode(number: int, width: int) -> str:

@@ -135,6 +135,18 @@ def swap(catalogue: Catalogue, swaps: Sequence[tuple[str, str, bool]]) -> Resolu
     return Resolution(change=CatalogueChange(names=names, relabel=relabel), details=details)
 
 
+def make_exact(index: IndexState, *, exact: bool, details: dict[str, Any] | None) -> Resolution:
+    """From now on (or no longer) reads leave ghosts out; they come after this, and go before."""
+    return Resolution(
+        physical=index.physical,
+        action=Action.SETTINGS.value,
+        everywhere=True,
+        node_settings=node_settings(index.settings, exact=exact),
+        change=CatalogueChange(indexes={index.physical: IndexChange(exact=exact)}),
+        details=details,
+    )
+
+
 def configure(index: IndexState, settings: Mapping[str, Any], details: dict[str, Any] | None) -> Resolution:
     """The client's effective settings become `settings`."""
     wanted = with_removed(node_settings(settings, exact=index.exact), index.settings)

@@ -12,6 +12,7 @@ class WriteLimits:
 
     shards: int = 64  #: of a new index
     replication_factor: int = 2  #: copies of each shard per replica group
+    exact: bool = False  #: new indexes keep their whole vocabulary on every node
     min_in_sync_replicas: int = 1  #: live and in sync per touched shard, else 503
     write_quorum: Literal["in_sync", "majority"] = "in_sync"
     request_timeout_s: float = 60.0  #: one write request to one node

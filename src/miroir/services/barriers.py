@@ -18,9 +18,13 @@ from miroir.core.document_ids import document_ids
 from miroir.core.node_errors import clean_message
 from miroir.core.ops import OpKind
 from miroir.core.records import OpRecord
-from miroir.core.topology import IndexView
+from miroir.core.reserved import SEQ_FIELD, SHARD_FIELD, decode_seq
+from miroir.core.topology import IndexView, NodeId
+from miroir.core.vocabulary import Splitter, Vocabulary
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
+from miroir.meili.commands import SettingsWrite
+from miroir.meili.settings import apply_write
 from miroir.ports.nodes import NodeTransport
 from miroir.services.cluster import Cluster
 from miroir.services.completion import Completion
@@ -103,7 +107,7 @@ class Barriers:
             await asyncio.sleep(pause * (0.5 + self._rng.random() / 2))
             pause = min(pause * 2, self._limits.retry_last_s)
 
-    async def _resolved(self, op: OpRecord, view: IndexView) -> list[str] | Edits | None:
+    async def _resolved(self, op: OpRecord, view: IndexView) -> list[str] | Edits | Vocabulary | None:
         """What the op comes to; None when some shard cannot be read now. Raises ApiError."""
         ids = await self._matching(view, op.args.get("filter"))
         if ids is None or op.kind != OpKind.DOCUMENTS_EDIT:
@@ -112,6 +116,8 @@ class Barriers:
             return Edits()
         assert view.primary_key is not None
         editor = Editor(op.args["function"], op.args.get("context"), view.primary_key)
+        if op.kind in (OpKind.INDEX_GHOSTS, OpKind.SETTINGS):
+            return await self._vocabulary(op, view)
         for start in range(0, len(ids), PAGE):
             documents = await self.pages.page(view, ids[start : start + PAGE])
             if documents is None:
@@ -126,6 +132,27 @@ class Barriers:
             return None
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._ask_node(view, share, wanted)) for share in covering.shares]
+    async def _vocabulary(self, op: OpRecord, view: IndexView) -> Vocabulary | list[str] | None:
+        """Every word of the index, read from its documents, as the settings after the op cut them."""
+        if view.primary_key is None or op.args.get("remove"):
+            return []
+        settings = view.settings
+        if op.kind == OpKind.SETTINGS:
+            write = SettingsWrite(patch=op.args["patch"], reset_all=op.args["reset_all"])
+            settings = apply_write(dict(settings), write)
+        ids = await self._matching(view, None)
+        if ids is None:
+            return None
+        vocabulary = Vocabulary(view.primary_key, Splitter(settings))
+        for start in range(0, len(ids), PAGE):
+            documents = await self.pages.page(view, ids[start : start + PAGE])
+            if documents is None:
+                return None
+            for document in documents:
+                document.pop(SHARD_FIELD, None)
+                vocabulary.put(decode_seq(document.pop(SEQ_FIELD)), document, merge=False)
+        return vocabulary
+
         found: list[str] = []
         for answer in [task.result() for task in tasks]:
             if isinstance(answer, ApiError):

@@ -250,7 +250,7 @@ class Completion:
         old = self._cluster.lanes.get((physical, node), LaneRecord())
         assert self.delivery is not None
         lane = self.delivery.lane(physical, node)
-        reached = old.applied if lane is None else min(lane.applied, done * STEPS + 1)
+        reached = old.applied if lane is None else min(lane.applied, last_step(done))
         applied = max(old.applied, reached)
         return msgspec.structs.replace(
             old, applied=applied, lagging=old.lagging if lagging is None else lagging

@@ -27,7 +27,8 @@ from miroir.ports.store import Reader, Store, Table, Tx
 from miroir.services.cluster import Cluster
 from miroir.services.held_ops import HeldOps
 from miroir.services.lanes import Delivery
-from miroir.services.node_requests import STEPS
+from miroir.services.node_requests import last_step
+from miroir.services.persisting import persist
 from miroir.services.sequencer import Sequencer
 from miroir.services.shard_calls import NodeRefusedError, ShardCalls
 
@@ -179,7 +180,7 @@ class Copier:
         lane = self._delivery.lane(physical, node)
         if lane is None:
             return True
-        return lane.settled_to(op * STEPS + 1)
+        return lane.settled_to(last_step(op))
 
     async def _save(self, copy: CopyRecord) -> None:
         await self._store.transact(lambda tx: tx.put(Table.COPIES, (copy.id,), encode(copy)))
@@ -196,7 +197,7 @@ class Copier:
             fresh = not self._takes_part(before, target)
             after, begun = copying.begin(before, copy, boundary=boundary)
             begun = msgspec.structs.replace(begun, started_at=self._now_ns())
-            step = max(boundary * STEPS + 1, -1)
+            step = max(last_step(boundary), -1)
             lane = LaneRecord(applied=step, forgotten=step)
 
             def also(tx: Tx) -> None:

@@ -19,7 +19,7 @@ from miroir.core.field_lists import fields_body, merge_fields
 from miroir.core.hashing import shard_of
 from miroir.core.node_errors import as_api_error
 from miroir.core.projection import Finisher, Projection
-from miroir.core.reserved import RESERVED_PREFIX
+from miroir.core.reserved import is_reserved
 from miroir.core.search_plan import join_filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import DocumentGet, DocumentsQuery, FieldsQuery
@@ -118,7 +118,7 @@ class DocumentReads:
             }
             parts.append({**part, "numberOfDocuments": mine})
             for name, count in answer.value["fieldDistribution"].items():
-                if not name.startswith(RESERVED_PREFIX):
+                if not is_reserved(name):
                     fields[name] = fields.get(name, 0) + round(count * share)
         return {**merge_stats(parts), "fieldDistribution": dict(sorted(fields.items()))}
 

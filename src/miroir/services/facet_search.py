@@ -6,7 +6,7 @@ from typing import Any
 
 from miroir.core.facet_merge import merge_facet_hits
 from miroir.core.node_errors import as_api_error
-from miroir.core.reserved import RESERVED_PREFIX
+from miroir.core.reserved import is_reserved
 from miroir.core.search_plan import facet_search_body, shard_proof, with_filter
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery
@@ -21,7 +21,7 @@ class FacetSearch:
 
     async def search(self, reading: Reading, query: FacetSearchQuery) -> dict[str, Any]:
         """The answer's JSON, `processingTimeMs` for the caller to fill in. Raises ApiError."""
-        if query.facet_name.startswith(RESERVED_PREFIX):
+        if is_reserved(query.facet_name):
             raise ApiError(
                 "invalid_facet_search_facet_name", f"Attribute `{query.facet_name}` is not facet-searchable."
             )

@@ -150,6 +150,18 @@ class Ingest:
         draft = Draft(OpKind.INDEX_DELETE, (uid,), uid, {}, None, details, idempotency=idempotency)
         return await self._append(draft, Admission())
 
+    async def make_exact(self, uid: str, *, exact: bool) -> Accepted:
+        """Exact mode on or off. Two ops, so that reads leave ghosts out while there are any.
+
+        Turning on what is on makes every ghost anew, on every node.
+        """
+        steps: list[tuple[OpKind, dict[str, Any]]] = [(OpKind.INDEX_EXACT, {"exact": exact})]
+        steps.insert(1 if exact else 0, (OpKind.INDEX_GHOSTS, {} if exact else {"remove": True}))
+        for kind, args in steps:
+            draft = Draft(kind, (uid,), uid, args, None, {})
+            accepted = await self._append(draft, self._admit(uid, None))
+        return accepted
+
     async def compact(self, uid: str, *, idempotency: Idempotency = None) -> Accepted:
         """Unused space goes back to the disks of the index's nodes."""
         draft = Draft(OpKind.INDEX_COMPACT, (uid,), uid, {}, None, {}, idempotency=idempotency)

@@ -22,10 +22,10 @@ from miroir.core.write_limits import WriteLimits
 from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse, NodeTransport
 from miroir.services.cluster import Cluster
 from miroir.services.node_requests import (
-    STEPS,
     RequestWriter,
     error_of,
     lane_ops,
+    last_step,
     op_of,
     parse_tasks,
     task_uid,
@@ -395,7 +395,7 @@ class Delivery:
 
     def _report(self, track: Track, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
-            if outcome.op % STEPS or outcome.error is not None:
+            if outcome.op == last_step(op_of(outcome.op)) or outcome.error is not None:
                 self._ended(track.physical, track.node, op_of(outcome.op), outcome.error)
         self._after(track)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
 
+from miroir.core.covering import ghosts_only
 from miroir.core.document_ids import document_ids
 from miroir.core.lanes import LaneOp, NodeTask, Request
 from miroir.core.ops import Action, parse_tag
@@ -20,9 +22,15 @@ from miroir.ports.nodes import NodeRequest
 from miroir.services.cluster import Cluster
 from miroir.services.oplog import OpLog
 
-#: A lane counts two steps per op: making the index, or an edition's deletions, first, then the op itself.
-STEPS = 2
+#: A lane counts up to three steps per op: making the index, or an edition's deletions; ghosts; the op itself.
+#: The last step of an op always has the last number: its end is the end of the op.
+STEPS = 3
 _TASK_KINDS = frozenset({"documentAdditionOrUpdate", "documentDeletion", "settingsUpdate"})
+
+
+def last_step(op: int) -> int:
+    """The step whose end is the end of an op."""
+    return op * STEPS + STEPS - 1
 
 
 def op_of(step: int) -> int:
@@ -32,32 +40,50 @@ def op_of(step: int) -> int:
 
 def lane_ops(op: OpRecord, resolution: Resolution, mine: frozenset[int]) -> list[LaneOp]:
     """The steps of an op for a node that feeds the shards `mine`; empty when there is nothing for it."""
+    steps = _steps(op, resolution, mine)
+    first = last_step(op.id) - len(steps) + 1
+    return [replace(step, id=first + place) for place, step in enumerate(steps)]
+
+
+def _steps(op: OpRecord, resolution: Resolution, mine: frozenset[int]) -> list[LaneOp]:
+    """The steps in their order, not numbered yet."""
     action = Action(resolution.action)
     shards = mine if resolution.everywhere else mine & set(resolution.shards)
     has_work = action is not Action.NONE and (resolution.everywhere or bool(shards))
+    steps: list[LaneOp] = []
     if resolution.node_settings is not None and (action is not Action.SETTINGS or not has_work):
-        # The last step of an op is the one whose end is the end of the op.
-        first = LaneOp(op.id * STEPS + (0 if has_work else 1), Action.SETTINGS)
-        steps = [first]
-    else:
-        steps = []
+        steps.append(LaneOp(0, Action.SETTINGS))
+    ghosts = _ghost_steps(resolution)
     if not has_work:
-        return steps
+        return steps + ghosts
     part = 1.0 if resolution.everywhere else len(shards) / len(resolution.shards)
     if action is Action.ADD and resolution.ids:  # an edition that also deletes
-        steps.append(LaneOp(op.id * STEPS, Action.DELETE, documents=int(len(resolution.ids) * part) + 1))
+        steps.append(LaneOp(0, Action.DELETE, documents=int(len(resolution.ids) * part) + 1))
     count = len(resolution.seqs) or len(resolution.ids)
-    steps.append(
-        LaneOp(
-            op.id * STEPS + 1,
-            action,
-            merge=resolution.merge,
-            primary_key=resolution.primary_key,
-            documents=int(count * part) + 1,
-            size_bytes=int(op.payload_bytes * part),
-        )
+    work = LaneOp(
+        0,
+        action,
+        merge=resolution.merge,
+        primary_key=resolution.primary_key,
+        documents=int(count * part) + 1,
+        size_bytes=int(op.payload_bytes * part),
     )
-    return steps
+    if not ghosts:
+        return [*steps, work]
+    if action is Action.PRIMARY_KEY:  # only an index without documents may change it, and ghosts are documents
+        return [LaneOp(0, Action.CLEAR), work, *ghosts]
+    if action is Action.CLEAR:
+        return [work, *ghosts]
+    return [*steps, *ghosts, work]
+
+
+def _ghost_steps(resolution: Resolution) -> list[LaneOp]:
+    if not resolution.ghosts:
+        return []
+    size = len(resolution.ghosts)
+    return [
+        LaneOp(0, Action.GHOSTS, primary_key=resolution.ghosts_key, documents=1, size_bytes=size),
+    ]
 
 
 class RequestWriter:
@@ -87,8 +113,12 @@ class RequestWriter:
                 return NodeRequest(node, "DELETE", f"{index}/documents", query, content_type=None)
             case Action.DELETE:
                 return self._deletion(node, physical, request)
-            case Action.ADD:
+            case Action.ADD | Action.GHOSTS:
                 return self._addition(node, physical, request)
+            case Action.UNGHOST:
+                query = urlencode({"customMetadata": request.tag})
+                body = orjson.dumps({"filter": ghosts_only()})
+                return NodeRequest(node, "POST", f"{index}/documents/delete", query, body)
             case Action.NONE:
                 return None
 
@@ -98,6 +128,9 @@ class RequestWriter:
     def _addition(self, node: NodeId, physical: str, request: Request) -> NodeRequest | None:
         parts: list[bytes] = []
         for step in request.ops:
+            if step.action is Action.GHOSTS:
+                parts.append(self._resolution(step).ghosts)
+                continue
             parts.extend(self.lines_of(op_of(step.id), self._carried(node, physical, step)))
         if not parts:
             return None
@@ -170,7 +203,7 @@ class RequestWriter:
         if resolution.physical is None or resolution.physical not in self._cluster.placement:
             return {}
         carried = self._cluster.carried(resolution.physical, op)
-        if resolution.everywhere or resolution.node_settings is not None:
+        if resolution.everywhere or resolution.node_settings is not None or resolution.ghosts:
             return {node: mine for node, mine in carried.items() if mine}
         return touched(carried, resolution.shards)
 

@@ -34,6 +34,7 @@ from miroir.core.records import (
     encode,
 )
 from miroir.core.sequencing import BookDelta, sequence_add, sequence_delete
+from miroir.core.vocabulary import Vocabulary, reads_words_alike
 from miroir.core.write_limits import WriteLimits
 from miroir.meili import settings as meili_settings
 from miroir.meili.codes import ApiError
@@ -43,16 +44,16 @@ from miroir.ports.store import Store, Table, Tx
 from miroir.services.books import Books
 from miroir.services.cluster import SEQUENCED, VISIBLE, Cluster
 from miroir.services.oplog import OpLog
-
 from miroir.services.persisting import persist
 from miroir.services.vocabularies import Vocabularies
+
 _GROUP_OPS_MAX = 64
 _GROUP_BYTES_MAX = 8 << 20
 
 _NEXT_INDEX = ("next_index",)
 
 
-Answer = list[str] | Edits | dict[str, Any] | ApiError
+Answer = list[str] | Edits | Vocabulary | dict[str, Any] | ApiError
 
 
 class Sequencer:
@@ -78,6 +79,7 @@ class Sequencer:
         self._deliver = deliver
         self._ask = ask
         self.books = Books(store)
+        self.vocabularies = Vocabularies(store)
         self._queue = NameQueues()
         self._asked: set[int] = set()
         self._answers: dict[int, Answer] = {}
@@ -138,8 +140,6 @@ class Sequencer:
             self._held[physical] -= 1
             self._wake.set()
 
-    def _is_held(self, op: OpRecord) -> bool:
-        names = self._cluster.sequenced.names
     async def mend(
         self,
         physical: str,
@@ -183,6 +183,8 @@ class Sequencer:
             self.books.committed()
             cluster.publish()
 
+    def _is_held(self, op: OpRecord) -> bool:
+        names = self._cluster.sequenced.names
         return any(self._held[names[name]] > 0 for name in op.names if name in names)
 
     def _take_group(self) -> list[tuple[OpRecord, Resolution]]:
@@ -200,7 +202,9 @@ class Sequencer:
         return group
 
     def _must_wait(self, op: OpRecord) -> bool:
-        if op.kind not in BARRIERS or self._finished(op) or op.id in self._answers:
+        if self._finished(op) or op.id in self._answers:
+            return False
+        if op.kind not in BARRIERS and not self._changes_words(op):
             return False
         if op.index_uid is not None and self._cluster.sequenced.find(op.index_uid) is None:
             return False
@@ -209,11 +213,25 @@ class Sequencer:
             self._ask(op)
         return True
 
+    def _changes_words(self, op: OpRecord) -> bool:
+        """Whether settings cut the text of an exact index differently: its ghosts are then made anew."""
+        if op.kind != OpKind.SETTINGS or op.index_uid is None:
+            return False
+        index = self._cluster.sequenced.find(op.index_uid)
+        if index is None or self.vocabularies.find(index) is None:
+            return False
+        try:
+            wanted = meili_settings.apply_write(index.settings, _settings_write(op))
+        except ApiError:
+            return False
+        return not reads_words_alike(index.settings, wanted)
+
     def _finished(self, op: OpRecord) -> bool:
         return self._log.tasks[op.id].status not in ("enqueued", "processing")
 
     async def _store_group(self, group: list[tuple[OpRecord, Resolution]]) -> None:
         changes = self.books.take_changes()
+        vocabulary_changes = self.vocabularies.take_changes()
         placements, self._placements = self._placements, {}
         applied, self._applied = self._applied, []
         next_index = self._next_index
@@ -228,6 +246,7 @@ class Sequencer:
 
         def store(tx: Tx) -> None:
             changes.store(tx)
+            vocabulary_changes.store(tx)
             for op, (_, resolution) in zip(sequenced, group, strict=True):
                 tx.put(Table.OPS, (op.id,), encode(op))
                 tx.put(Table.RESOLUTIONS, (op.id,), encode(resolution))
@@ -275,9 +294,18 @@ class Sequencer:
             )
         if resolution.change is not None:
             self._apply(resolution.change)
+        resolution = self._with_ghosts(resolution)
         if made is not None:
             resolution = _with_made(resolution, made, node_new)
         return resolution
+
+    def _with_ghosts(self, resolution: Resolution) -> Resolution:
+        """With the hidden documents of an exact index that the op changes."""
+        index = self._cluster.sequenced.indexes.get(resolution.physical or "")
+        found = None if index is None else self.vocabularies.take_ghosts(index)
+        if found is None:
+            return resolution
+        return msgspec.structs.replace(resolution, ghosts=found[0], ghosts_key=found[1])
 
     def _apply(self, change: CatalogueChange) -> None:
         self._applied.append(self._cluster.sequenced.apply(change, now_ns=self._now_ns()))
@@ -294,14 +322,15 @@ class Sequencer:
             names={uid: index.physical}, indexes={index.physical: IndexChange(created=index)}
         )
         self._apply(change)
-        return change, node_settings(index.settings)
+        return change, node_settings(index.settings, exact=index.exact)
 
     def _new_index(self, primary_key: str | None) -> IndexState:
         physical = physical_uid(self._next_index)
         self._next_index += 1
         limits = self._limits
         self._placements[physical] = self._cluster.propose(limits.shards, limits.replication_factor)
-        return resolving.fresh_index(physical, meili_settings.defaults(), self._now_ns(), primary_key)
+        fresh = resolving.fresh_index(physical, meili_settings.defaults(), self._now_ns(), primary_key)
+        return msgspec.structs.replace(fresh, exact=limits.exact)
 
     def _shard_count(self, physical: str) -> int:
         record = self._placements.get(physical) or self._cluster.placement[physical]
@@ -336,6 +365,10 @@ class Sequencer:
             field_order=index.field_order,
         )
         first = () if index.primary_key or "." in primary_key else (primary_key,)
+        try:
+            check_field_count(len(index.field_order) + len(added.new_fields))
+        except ApiError as error:
+            raise ApiError(error.code, f"Index `{op.index_uid}`: {error.message}") from None
         change = IndexChange(
             primary_key=primary_key,
             new_fields=(*first, *added.new_fields),
@@ -343,6 +376,7 @@ class Sequencer:
             field_distribution=book.distribution_after(added.delta),
         )
         self.books.put(physical, added.rows, added.delta)
+        self.vocabularies.added(index, primary_key, documents, added.seqs, merge=merge)
         return Resolution(
             physical=physical,
             action=(Action.ADD if added.shards else Action.NONE).value,
@@ -365,10 +399,6 @@ class Sequencer:
         return infer_primary_key(documents) if documents else None
 
     def _delete(self, op: OpRecord) -> Resolution:
-        try:
-            check_field_count(len(index.field_order) + len(added.new_fields))
-        except ApiError as error:
-            raise ApiError(error.code, f"Index `{op.index_uid}`: {error.message}") from None
         assert op.index_uid is not None
         index = resolving.require(self._cluster.sequenced, op.index_uid)
         return self._delete_ids(index, self._log.payload(op.id) or [], op)
@@ -385,14 +415,14 @@ class Sequencer:
     def _delete_ids(self, index: IndexState, ids: list[str], op: OpRecord) -> Resolution:
         physical = index.physical
         book = self.books.book(physical)
-        deleted = sequence_delete(
-            ids, self.books.known(physical, ids), shard_count=self._shard_count(physical)
-        )
+        known = self.books.known(physical, ids)
+        deleted = sequence_delete(ids, known, shard_count=self._shard_count(physical))
         change = IndexChange(
             document_count=book.size_after(deleted.delta),
             field_distribution=book.distribution_after(deleted.delta),
         )
         self.books.remove(physical, deleted.ids, deleted.delta)
+        self.vocabularies.removed(index, [known[each].seq for each in deleted.ids])
         details = dict(self._log.tasks[op.id].details or {})
         details["deletedDocuments"] = len(deleted.ids)
         return Resolution(
@@ -410,6 +440,8 @@ class Sequencer:
         physical = index.physical
         count = self.books.book(physical).size_after(BookDelta())
         self.books.clear(physical)
+        if count:
+            self.vocabularies.cleared(index)
         change = IndexChange(document_count=0, field_distribution={})
         return Resolution(
             physical=physical,
@@ -448,12 +480,40 @@ class Sequencer:
     def _settings(self, op: OpRecord) -> Resolution:
         assert op.index_uid is not None
         index = resolving.require(self._cluster.sequenced, op.index_uid)
-        write = SettingsWrite(patch=op.args["patch"], reset_all=op.args["reset_all"])
         try:
-            wanted = meili_settings.apply_write(index.settings, write)
+            wanted = meili_settings.apply_write(index.settings, _settings_write(op))
         except ApiError as error:
             raise ApiError(error.code, f"Index `{op.index_uid}`: {error.message}") from None
+        self.vocabularies.configured(index, wanted)
+        answer = self._answers.get(op.id)
+        if isinstance(answer, Vocabulary):
+            self.vocabularies.rebuilt(index, answer)
         return resolving.configure(index, wanted, self._log.tasks[op.id].details)
+
+    def _exact(self, op: OpRecord) -> Resolution:
+        assert op.index_uid is not None
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
+        exact = bool(op.args["exact"])
+        if not exact:
+            self.vocabularies.forget(index.physical)
+        return resolving.make_exact(index, exact=exact, details=self._log.tasks[op.id].details)
+
+    def _ghosts(self, op: OpRecord) -> Resolution:
+        """Every ghost anew; or, where the index is to be exact no longer, none."""
+        assert op.index_uid is not None
+        index = resolving.require(self._cluster.sequenced, op.index_uid)
+        details = self._log.tasks[op.id].details
+        answer = self._answers.get(op.id)
+        if op.args.get("remove"):
+            self.vocabularies.forget(index.physical)
+            if not index.exact:
+                return Resolution(physical=index.physical, details=details)
+            return Resolution(
+                physical=index.physical, action=Action.UNGHOST.value, everywhere=True, details=details
+            )
+        if isinstance(answer, Vocabulary) and index.exact:
+            self.vocabularies.rebuilt(index, answer)
+        return Resolution(physical=index.physical, details=details)
 
     def _create(self, op: OpRecord) -> Resolution:
         assert op.index_uid is not None
@@ -468,6 +528,7 @@ class Sequencer:
         count = self.books.book(index.physical).size_after(BookDelta())
         resolution = resolving.delete(self._cluster.sequenced, op.index_uid, count)
         self.books.forget(index.physical)
+        self.vocabularies.forget(index.physical)
         return resolution
 
     def _update(self, op: OpRecord) -> Resolution:
@@ -510,8 +571,14 @@ _RESOLVERS: dict[OpKind, Callable[[Sequencer, OpRecord], Resolution]] = {
     OpKind.INDEX_UPDATE: Sequencer._update,
     OpKind.INDEX_SWAP: Sequencer._swap,
     OpKind.INDEX_COMPACT: Sequencer._compact,
+    OpKind.INDEX_EXACT: Sequencer._exact,
+    OpKind.INDEX_GHOSTS: Sequencer._ghosts,
     OpKind.DUMP: Sequencer._carried_out,
 }
+
+
+def _settings_write(op: OpRecord) -> SettingsWrite:
+    return SettingsWrite(patch=op.args["patch"], reset_all=op.args["reset_all"])
 
 
 def _added(received: int, indexed: int) -> dict[str, Any]:

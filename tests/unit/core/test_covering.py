@@ -79,9 +79,9 @@ def test_ghosts_of_exact_indexes_are_left_out() -> None:
     index = replace(index_view([{"a": IN_SYNC}, {"a": IN_SYNC, "b": IN_SYNC}]), exact=True)
     whole = cover(snapshot(index), index).shares
     part = cover(snapshot(index), index, shards=[0]).shares
-    assert [share.shard_filter for share in whole] == ["NOT _miroir_ghost = true"]
+    assert [share.shard_filter for share in whole] == ['NOT _miroir_ghost = "\u0700"']
     assert [share.shard_filter for share in part] == [
-        f'_miroir_shard IN ["{encode_shard(0)}"] AND NOT _miroir_ghost = true'
+        f'_miroir_shard IN ["{encode_shard(0)}"] AND NOT _miroir_ghost = "\u0700"'
     ]
 
 
