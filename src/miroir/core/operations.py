@@ -116,7 +116,25 @@ def _moves_of(view: ClusterView, takers: Sequence[Member], physical: str) -> Ite
         for node in missing:
             yield Move(physical=physical, shard=shard, target=node, leaves=_partner(view, node, surplus))
         for node in surplus:
-            yield Move(physical=physical, shard=shard, leaves=node)
+            if _may_go(view, node, targets):
+                yield Move(physical=physical, shard=shard, leaves=node)
+
+
+def _may_go(view: ClusterView, node: str, targets: Sequence[str]) -> bool:
+    """Whether a replica that nothing replaces may go: not while its group is short of nodes for all its copies."""
+    if _must_leave(view, node):
+        return True
+    group = view.members[node].group
+    return sum(view.members[target].group == group for target in targets) >= view.replication_factor
+
+
+def _must_leave(view: ClusterView, node: str) -> bool:
+    """The node is no member any more, or its whole group goes."""
+    member = view.members.get(node)
+    if member is None or member.lifecycle is NodeLifecycle.REMOVED:
+        return True
+    group = [m for m in view.members.values() if m.group == member.group]
+    return not any(m.lifecycle is NodeLifecycle.ACTIVE for m in group)
 
 
 def _owners(view: ClusterView, shards: Sequence[Mapping[str, ReplicaState]], group: int) -> Owners:
@@ -256,6 +274,8 @@ def _end(operation: OperationRecord, view: ClusterView) -> Step:
         rest = moves_to(view)
         if rest and operation.replans < REPLANS_MAX:
             return Replan(rest)
+    if operation.kind is OperationKind.DRAIN and _holds(view, str(operation.args.get("node"))):
+        return Wait("too few other nodes are up to take what the node holds")
     leavers = {move.leaves for move in operation.moves if move.leaves is not None}
     for replicas in (replicas for shards in view.placement.values() for replicas in shards):
         for node, state in replicas.items():
@@ -263,6 +283,10 @@ def _end(operation: OperationRecord, view: ClusterView) -> Step:
             if state is ReplicaState.RETIRING and node in leavers and member is not None and member.live:
                 return Wait("old copies are being deleted")
     return Finish(OperationState.DONE)
+
+
+def _holds(view: ClusterView, node: str) -> bool:
+    return any(replicas.get(node) in _HOLDING for shards in view.placement.values() for replicas in shards)
 
 
 def _startable(
@@ -325,8 +349,14 @@ def _state(view: ClusterView, move: Move, node: str) -> ReplicaState | None:
 
 
 def _others_in_sync(view: ClusterView, move: Move) -> bool:
+    """Enough copies are there without the one that leaves; a copy on its way to another node is not one yet."""
     replicas = view.placement[move.physical][move.shard]
-    return any(s is ReplicaState.IN_SYNC for node, s in replicas.items() if node != move.leaves)
+    others = [n for n, s in replicas.items() if s is ReplicaState.IN_SYNC and n != move.leaves]
+    if move.leaves is not None and not _must_leave(view, move.leaves):
+        group = view.members[move.leaves].group
+        mates = [n for n in others if n in view.members and view.members[n].group == group]
+        return len(mates) >= view.replication_factor
+    return bool(others)
 
 
 def _why(waiting: Sequence[Move], view: ClusterView, copies: Sequence[CopyRecord]) -> str:

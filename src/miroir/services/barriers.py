@@ -37,6 +37,10 @@ _ALL = 2**31 - 1
 Work = Callable[[OpRecord], Awaitable[dict[str, Any]]]
 
 
+async def _trust(node: NodeId) -> bool:
+    return True
+
+
 class Barriers:
     """Answers the sequencer's questions, one task each."""
 
@@ -57,6 +61,9 @@ class Barriers:
         self.works: dict[OpKind, Work] = {}  #: kinds that are carried out here; what they return are details
         self._asked: list[OpRecord] = []
         self._wake = asyncio.Event()
+        self.trusted: Callable[[NodeId], Awaitable[bool]] = (
+            _trust  #: whether a node has the disk it is known by
+        )
 
     def ask(self, op: OpRecord) -> None:
         """Find out what the op matches, once it is its turn."""
@@ -109,6 +116,8 @@ class Barriers:
 
     async def _resolved(self, op: OpRecord, view: IndexView) -> list[str] | Edits | Vocabulary | None:
         """What the op comes to; None when some shard cannot be read now. Raises ApiError."""
+        if op.kind in (OpKind.INDEX_GHOSTS, OpKind.SETTINGS):
+            return await self._vocabulary(op, view)
         ids = await self._matching(view, op.args.get("filter"))
         if ids is None or op.kind != OpKind.DOCUMENTS_EDIT:
             return ids
@@ -116,8 +125,6 @@ class Barriers:
             return Edits()
         assert view.primary_key is not None
         editor = Editor(op.args["function"], op.args.get("context"), view.primary_key)
-        if op.kind in (OpKind.INDEX_GHOSTS, OpKind.SETTINGS):
-            return await self._vocabulary(op, view)
         for start in range(0, len(ids), PAGE):
             documents = await self.pages.page(view, ids[start : start + PAGE])
             if documents is None:
@@ -125,13 +132,6 @@ class Barriers:
             editor.apply(documents)
         return editor.edits
 
-    async def _matching(self, view: IndexView, wanted: Any) -> list[str] | None:
-        """Ids of what matches; of an index without a primary key none, but its nodes still judge the filter."""
-        covering = cover(self._cluster.snapshot(), view, rotation=self._rng.randrange(64))
-        if covering.missing:
-            return None
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._ask_node(view, share, wanted)) for share in covering.shares]
     async def _vocabulary(self, op: OpRecord, view: IndexView) -> Vocabulary | list[str] | None:
         """Every word of the index, read from its documents, as the settings after the op cut them."""
         if view.primary_key is None or op.args.get("remove"):
@@ -153,6 +153,13 @@ class Barriers:
                 vocabulary.put(decode_seq(document.pop(SEQ_FIELD)), document, merge=False)
         return vocabulary
 
+    async def _matching(self, view: IndexView, wanted: Any) -> list[str] | None:
+        """Ids of what matches; of an index without a primary key none, but its nodes still judge the filter."""
+        covering = cover(self._cluster.snapshot(), view, rotation=self._rng.randrange(64))
+        if covering.missing:
+            return None
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._ask_node(view, share, wanted)) for share in covering.shares]
         found: list[str] = []
         for answer in [task.result() for task in tasks]:
             if isinstance(answer, ApiError):
@@ -160,6 +167,10 @@ class Barriers:
             if answer is None:
                 return None
             found.extend(answer)
+        # A node that lost its disk since its last probe would have matched nothing.
+        for share in covering.shares:
+            if not await self.trusted(share.node):
+                return None
         return found
 
     async def _ask_node(self, view: IndexView, share: Share, wanted: Any) -> list[str] | ApiError | None:

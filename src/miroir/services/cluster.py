@@ -34,6 +34,7 @@ from miroir.core.topology import (
 )
 from miroir.ports.nodes import NodeTransport
 from miroir.ports.store import Conflict, Reader, Store, Table, Tx
+from miroir.services.persisting import persist
 
 SEQUENCED = "sequenced"
 VISIBLE = "visible"
@@ -190,7 +191,7 @@ class Cluster:
             tx.put(Table.PLACEMENT, (physical,), encode(record))
             also(tx)
 
-        await self._store.transact(store)
+        await persist(self._store, store)
         self.placement[physical] = record
         self.epoch = epoch + 1
         self.publish()

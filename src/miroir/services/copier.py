@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import orjson
@@ -67,6 +67,9 @@ class Copier:
         self.paused: Callable[[CopyRecord], bool] = lambda copy: False
         self.gone: Callable[[str], bool] = lambda node: False
         self.ended: Callable[[CopyRecord], None] = lambda copy: None
+        self.trusted: Callable[[NodeId], Awaitable[bool]] = (
+            _trust  #: whether a node has the disk it is known by
+        )
         self._listings: dict[int, list[str]] = {}
         self._running: set[int] = set()
         self._again: set[int] = set()  #: whose target lost what it had
@@ -183,7 +186,7 @@ class Copier:
         return lane.settled_to(last_step(op))
 
     async def _save(self, copy: CopyRecord) -> None:
-        await self._store.transact(lambda tx: tx.put(Table.COPIES, (copy.id,), encode(copy)))
+        await persist(self._store, lambda tx: tx.put(Table.COPIES, (copy.id,), encode(copy)))
         self.copies[copy.id] = copy
 
     async def _begin(self, copy: CopyRecord) -> bool:
@@ -341,7 +344,11 @@ class Copier:
 
     async def _settle(self, copy: CopyRecord, source: str) -> bool:
         """Nothing moves: compare, and flip or begin again."""
-        if not await self._equal(copy, source):
+        equal = await self._equal(copy, source)
+        # One that lost its disk since its last probe would agree with anything that is empty.
+        if not await self.trusted(NodeId(source)) or not await self.trusted(NodeId(copy.target)):
+            return False
+        if not equal:
             log.warning("copies_differ", copy=copy.id, index=copy.physical, node=copy.target)
             await self._begin_again(copy)
             return True
@@ -402,7 +409,7 @@ class Copier:
                 tx.put(Table.COPIES, (copy.id,), encode(ended))
 
             if before is None or after is None:
-                await self._store.transact(also)
+                await persist(self._store, also)
             else:
                 await self._cluster.change_placement(copy.physical, after, also)
             log.info("copy_abandoned", copy=copy.id, index=copy.physical, node=copy.target)
@@ -414,6 +421,10 @@ class Copier:
             self._listings.pop(copy.id, None)
             del self.copies[copy.id]
             self.ended(copy)
+
+
+async def _trust(node: NodeId) -> bool:
+    return True
 
 
 async def _caught(work: object) -> object:

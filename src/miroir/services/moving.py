@@ -43,6 +43,7 @@ class Moving:
             writes.now_ns,
             rng,
         )
+        self.copier.trusted = writes.prober.is_itself
         self.retiring = Retiring(cluster, writes.delivery, calls, reader_timeout_s=limits.reader_timeout_s)
         self._writes = writes
         self.operations = Operations(

@@ -44,6 +44,7 @@ from miroir.ports.nodes import NodeError
 from miroir.ports.store import Reader, Store, Table, Tx
 from miroir.services.cluster import Cluster
 from miroir.services.copier import Copier
+from miroir.services.persisting import persist
 from miroir.services.retiring import Retiring
 from miroir.services.shard_calls import ShardCalls
 
@@ -196,7 +197,7 @@ class Operations:
                 tx.put(Table.META, ("replication_factor",), str(factor).encode())
             return stored
 
-        stored = await self._store.transact(store)
+        stored = await persist(self._store, store)
         self.all.update({other.id: other for other in (stored, *undone)})
         if factor is not None:
             self._cluster.replication_factor = factor
@@ -349,7 +350,7 @@ class Operations:
             tx.put(Table.COPIES, (number,), encode(copy))
             return copy
 
-        copy = await self._store.transact(store)
+        copy = await persist(self._store, store)
         self._copier.copies[copy.id] = copy
 
     async def _drop(self, moves: tuple[Move, ...]) -> None:
@@ -382,7 +383,7 @@ class Operations:
                 if decode(CopyRecord, row).operation == ended.id:
                     tx.delete(Table.COPIES, key)
 
-        await self._store.transact(store)
+        await persist(self._store, store)
         self.all[ended.id] = ended
         for number in over:
             self.all.pop(number, None)
@@ -410,5 +411,5 @@ class Operations:
         self._wake.set()
 
     async def _save(self, operation: OperationRecord) -> None:
-        await self._store.transact(lambda tx: tx.put(Table.OPERATIONS, (operation.id,), encode(operation)))
+        await persist(self._store, lambda tx: tx.put(Table.OPERATIONS, (operation.id,), encode(operation)))
         self.all[operation.id] = operation

@@ -93,6 +93,8 @@ class Prober:
         since_check = 0
         while not self._is_removed(node):
             ok = await self._healthy(node)
+            if ok and verified and not await self.is_itself(node):
+                verified = False
             if ok and (not verified or since_check >= _RECHECK_PROBES):
                 verified = ok = await self._identified(node)
                 since_check = 0
@@ -131,6 +133,13 @@ class Prober:
         return answer.status, answer.body
 
     # --- identity -----------------------------------------------------------------------------
+
+    async def is_itself(self, node: NodeId) -> bool:
+        """Whether the node answers now, and on the disk that it is known by."""
+        answer = await self._ask(NodeRequest(node, "GET", f"{_DOCUMENT}/identity", content_type=None))
+        found = _document(answer[1]) if answer is not None and answer[0] == 200 else None
+        known = self._cluster.nodes[node].identity
+        return found is not None and known is not None and found.get("uuid") == known
 
     async def _identified(self, node: NodeId) -> bool:
         """Whether the node is known to be itself; first contact and lost disks are settled here."""

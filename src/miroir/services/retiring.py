@@ -71,8 +71,9 @@ class Retiring:
     async def _delete(self, physical: str, node: str, retired: list[int]) -> bool:
         """True when nothing of the shards is left on the node."""
         shards = self._cluster.placement[physical].shards
-        holds = {shard for shard, replicas in enumerate(shards) if node in replicas}
-        if physical not in self._cluster.sequenced.indexes or holds == set(retired):
+        feeding = (ReplicaState.IN_SYNC, ReplicaState.COPYING)
+        keeps = any(replicas.get(node) in feeding for replicas in shards)  # a stale one is made anew anyway
+        if physical not in self._cluster.sequenced.indexes or not keeps:
             await self._calls.drop_index(node, physical)
             self._delivery.end(physical, node)
             return True

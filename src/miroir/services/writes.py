@@ -105,6 +105,7 @@ class WritePath:
         self.completion.mending = self.mending
         self.completion.delivery = self.delivery
         self.barriers.sequencer = self.sequencer
+        self.barriers.trusted = self.prober.is_itself
         self.barriers.works[OpKind.INDEX_COMPACT] = Compaction(transport, self.cluster, limits).run
         if dumps is not None:
             self.barriers.works[OpKind.DUMP] = Dumps(
@@ -133,8 +134,8 @@ class WritePath:
         self.log.open()
         self.completion.open()
         self.sequencer.open()
-        for op_id in sorted(self.log.ops):
         self.mending.open()
+        for op_id in sorted(self.log.ops):
             op, resolution = self.log.ops[op_id], self.log.resolutions.get(op_id)
             if op.stage != "accepted" and resolution is not None:
                 self.delivery.add(op, resolution)
@@ -149,8 +150,8 @@ class WritePath:
                 ("sequencer", self.sequencer.run()),
                 ("barriers", self.barriers.run()),
                 ("delivery", self.delivery.run()),
-                ("completion", self.completion.run()),
                 ("mending", self.mending.run()),
+                ("completion", self.completion.run()),
                 ("prober", self.prober.run()),
                 ("retention", self.retention.run()),
                 ("leftovers", self.leftovers.run()),
