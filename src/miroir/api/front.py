@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import structlog
+from prometheus_client import Counter, Histogram
 
 from miroir.api.admin import PREFIX, Admin
 from miroir.meili.asgi import Responder
@@ -34,6 +34,7 @@ class Front:
         self._metrics = metrics
         self._limit = max_concurrent_requests
         self._in_flight = 0
+        self._instruments: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
     def route_name(self, request: HttpRequest) -> str | None:
         """The route's name: bounded, and nothing a client chose; None for an unknown one."""
@@ -54,7 +55,8 @@ class Front:
         finally:
             self._in_flight -= 1
             self._metrics.requests_in_flight.set(self._in_flight)
-        return replace(reply, headers={**reply.headers, logs.REQUEST_ID_HEADER: identity})
+        headers = {**reply.headers, logs.REQUEST_ID_HEADER: identity}
+        return HttpReply(reply.status, reply.body, reply.content_type, headers)
 
     async def _answer(self, request: HttpRequest, body_error: ApiError | None) -> HttpReply:
         try:
@@ -67,6 +69,16 @@ class Front:
         except ApiError as error:
             return error_reply(error)
         return await self._edge.respond(request, body_error=body_error)
+
+    def _instruments_of(self, labels: tuple[str, str, str]) -> tuple[Counter, Histogram]:
+        """Looked up among the labels once; these are bounded, so is what is kept."""
+        found = self._instruments.get(labels)
+        if found is None:
+            found = self._instruments[labels] = (
+                self._metrics.requests_total.labels(*labels),
+                self._metrics.request_duration_seconds.labels(*labels),
+            )
+        return found
 
     def _account(self, request: HttpRequest, reply: HttpReply, took_s: float) -> None:
         method = request.method if request.method in _METHODS else "OTHER"

@@ -31,6 +31,7 @@ async def serve_http(app: Any, *, host: str, port: int, grace_s: float) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody asks who the client is
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(grace_s)),
     )

@@ -54,3 +54,9 @@ def test_a_strange_request_id_is_replaced(sent: str | None) -> None:
 
 def test_a_plain_request_id_is_kept() -> None:
     assert logs.request_id("abc-123.x:y_z") == "abc-123.x:y_z"
+
+
+@pytest.mark.parametrize("fact", [2**80, "\ud800", {1: "a"}, {"b"}, ValueError("c")])
+def test_any_fact_makes_a_line(lines: io.StringIO, fact: object) -> None:
+    structlog.get_logger().info("x_seen", fact=fact)
+    assert json.loads(lines.getvalue())["event"] == "x_seen"
