@@ -21,10 +21,12 @@ _HIDDEN = "<..hidden-attributes>"
 #: lists in which a node hides what is not displayed (nodes of ours display everything)
 _HIDING = re.compile(
     r"((?:cannot be used as distinct attribute\. Available filterable attributes patterns are"
-    r"|Available sortable attributes are|Available searchable attributes are): `)([^`]+)`"
+    r"|Available sortable attributes are|Available searchable attributes are): `)([^`]*)`"
 )
-#: lists that held nothing of the client's
-_NOTHING = re.compile(r"Available (filterable|sortable) attributes?(?: patterns)? are: ``\.")
+#: lists that held nothing of the client's, or nothing that is displayed
+_NOTHING = re.compile(
+    r"Available (filterable|sortable) attributes?(?: patterns)? are: `(?:, <\.\.hidden-attributes>)?`\."
+)
 
 
 def clean_message(message: str, index: IndexView) -> str:
@@ -32,9 +34,8 @@ def clean_message(message: str, index: IndexView) -> str:
     text = message.replace(index.physical_uid, index.uid)
     ours = 3 if index.exact else 2
     text = _RULE.sub(lambda match: f"{match.group(1)}{max(0, int(match.group(2)) - ours)}", text)
-    if "_miroir_" not in text:
-        return text
-    text = _EMPTY.sub("", _QUOTED.sub(_without_reserved, text))
+    if "_miroir_" in text:
+        text = _EMPTY.sub("", _QUOTED.sub(_without_reserved, text))
     shown = displayed(index)
     if shown is not None:
         text = _HIDING.sub(lambda match: _with_hidden(match, shown), text)
@@ -43,9 +44,9 @@ def clean_message(message: str, index: IndexView) -> str:
 
 def _with_hidden(match: re.Match[str], shown: tuple[str, ...]) -> str:
     """A list of attributes as a node prints it that knows which are not displayed."""
-    names = match.group(2).split(", ")
+    names = match.group(2).split(", ") if match.group(2) else []
     kept = [name for name in names if name in shown]
-    return match.group(1) + ", ".join(kept if len(kept) == len(names) else [*kept, _HIDDEN]) + "`"
+    return match.group(1) + ", ".join(kept) + (f", {_HIDDEN}`" if len(kept) < len(names) else "`")
 
 
 def _without_reserved(match: re.Match[str]) -> str:

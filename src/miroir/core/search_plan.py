@@ -117,7 +117,7 @@ def kind_of(query: SearchQuery) -> Kind:
     if hybrid is None or hybrid.semantic_ratio == 0.0:
         return "keyword"
     given = query.vector is not None or query.media is not None
-    if not query.q and not given:
+    if not (query.q or "").strip() and not given:
         return "keyword"
     if hybrid.semantic_ratio == 1.0 or not query.q:
         return "semantic"

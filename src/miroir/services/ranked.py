@@ -72,7 +72,7 @@ class Ranker:
                     ranked.total = len(hits)
                 else:  # what nodes dropped is off their totals; what was dropped here comes off now
                     ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
-            elif counted and plan.depth:
+            elif counted and (plan.depth or plan.query.is_paged):
                 visited = (
                     list(zip(hits, values, strict=True))
                     if plan.query.is_paged

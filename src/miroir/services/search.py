@@ -16,6 +16,7 @@ from miroir.core.topology import IndexView
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
 from miroir.meili.search import require_hybrid
+from miroir.meili.settings_rules import AttributeRules
 from miroir.services.ranked import Ranked, Ranker
 from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter
 
@@ -33,6 +34,7 @@ class IndexSearch:
         Raises ApiError: what a node would have refused, or miroir_index_incomplete.
         """
         ranked = await self.rank(reading, query)
+        _require_facets(reading.index, query)
         page = ranked.hits[ranked.plan.offset : ranked.plan.ends_at]
         await self.fetch_bodies(reading, ranked, page)
         return answer(ranked, page)
@@ -54,14 +56,16 @@ class IndexSearch:
     ) -> Ranked:
         """The merged list of whichever search the query asks for. Raises ApiError."""
         require_hybrid(query)
-        if query.hybrid is not None and query.hybrid.embedder not in (
-            reading.index.settings.get("embedders") or {}
+        kind = kind_of(query)
+        if (
+            kind != "keyword"
+            and query.hybrid is not None
+            and query.hybrid.embedder not in (reading.index.settings.get("embedders") or {})
         ):
             # A hybrid search that keywords satisfy would never ask a node about it.
             raise ApiError(
                 "invalid_search_embedder", f"Cannot find embedder with name `{query.hybrid.embedder}`."
             )
-        kind = kind_of(query)
         try:
             if kind == "keyword":
                 plan = plan_search(reading.index, query, depth=depth, needed=needed)
@@ -131,6 +135,16 @@ class IndexSearch:
             mixed, _ = deduplicate(mixed, plan.distinct)
         semantic.hits = mixed[: plan.depth]
         return semantic
+
+
+def _require_facets(index: IndexView, query: SearchQuery) -> None:
+    """Refuse `*` where the client made nothing filterable: nodes always have attributes of ours."""
+    if "*" in (query.facets or ()) and not AttributeRules(index.settings).filterable_patterns():
+        raise ApiError(
+            "invalid_search_facets",
+            "Invalid facet distribution: Pattern `*` is not filterable."
+            " This index does not have configured filterable attributes.",
+        )
 
 
 def _shift_all(ranked: Ranked, index: IndexView) -> None:
