@@ -49,5 +49,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end on a fresh virtual-time loop, and close everything after it."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(main)
+    failure: BaseException | None = None
+    try:
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            try:
+                return runner.run(main)
+            except BaseException as error:
+                failure = error
+                raise
+    except DeadlockError:
+        if failure is not None:  # what is left behind by a failure may not end; the failure is the news
+            raise failure from None
+        raise
