@@ -200,7 +200,7 @@ class Copier:
             fresh = not self._takes_part(before, target)
             after, begun = copying.begin(before, copy, boundary=boundary)
             begun = msgspec.structs.replace(begun, started_at=self._now_ns())
-            step = max(last_step(boundary), -1)
+            step = last_step(boundary) if boundary >= 0 else -1
             lane = LaneRecord(applied=step, forgotten=step)
 
             def also(tx: Tx) -> None:
@@ -344,6 +344,7 @@ class Copier:
 
     async def _settle(self, copy: CopyRecord, source: str) -> bool:
         """Nothing moves: compare, and flip or begin again."""
+        await self._copy_ghosts(copy, source)
         equal = await self._equal(copy, source)
         # One that lost its disk since its last probe would agree with anything that is empty.
         if not await self.trusted(NodeId(source)) or not await self.trusted(NodeId(copy.target)):
@@ -379,6 +380,27 @@ class Copier:
             if isinstance(found, Exception):
                 raise found
         return ours == theirs
+
+    async def _copy_ghosts(self, copy: CopyRecord, source: str) -> None:
+        """Hidden documents of an exact index: the same on every node of it, whatever shards it holds."""
+        index = self._cluster.sequenced.indexes.get(copy.physical)
+        if index is None or not index.exact or index.primary_key is None:
+            return
+        ours = await self._calls.ghosts(source, copy.physical, index.primary_key)
+        theirs = await self._calls.ghosts(copy.target, copy.physical, index.primary_key)
+        tag = f"miroir-copy-{copy.id}"
+        surplus = sorted(theirs.keys() - ours.keys())
+        if surplus:
+            deleting = self._calls.delete_ids(copy.target, copy.physical, surplus, tag)
+            await self._must(deleting, copy.target, "deleting ghosts")
+        lines = [
+            orjson.dumps(ghost, option=orjson.OPT_APPEND_NEWLINE)
+            for name, ghost in sorted(ours.items())
+            if theirs.get(name) != ghost
+        ]
+        if lines:
+            writing = self._calls.write(copy.target, copy.physical, index.primary_key, b"".join(lines), tag)
+            await self._must(writing, copy.target, "writing ghosts")
 
     async def _flip(self, copy: CopyRecord) -> bool:
         async with self._cluster.changing:

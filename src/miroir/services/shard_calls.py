@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from miroir.core.covering import ghosts_only
 from miroir.core.document_ids import document_ids
 from miroir.core.reserved import SHARD_FIELD, encode_shard
 from miroir.core.topology import NodeId
@@ -64,11 +65,7 @@ class ShardCalls:
     async def documents(self, node: str, physical: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Documents by id, as they are stored, vectors included; ids that are gone are left out."""
         body = {"ids": list(ids), "limit": len(ids), "retrieveVectors": True}
-        results = await self._fetch(node, physical, body)
-        for document in results:
-            if document.get("_vectors") == {}:
-                del document["_vectors"]
-        return results
+        return await self._fetch(node, physical, body)
 
     async def digests(
         self, node: str, physical: str, primary_key: str, shards: Collection[int]
@@ -81,6 +78,12 @@ class ShardCalls:
             names = document_ids(page, primary_key)
             found.update({name: digest(body) for name, body in zip(names, page, strict=True)})
         return found
+
+    async def ghosts(self, node: str, physical: str, primary_key: str) -> dict[str, dict[str, Any]]:
+        """Hidden documents of an exact index by id."""
+        body = {"filter": ghosts_only(), "limit": _ALL, "retrieveVectors": True}
+        found = await self._fetch(node, physical, body)
+        return dict(zip(document_ids(found, primary_key), found, strict=True))
 
     async def write(
         self,
@@ -140,6 +143,9 @@ class ShardCalls:
         if answer.status != 200:
             raise NodeRefusedError(node, "fetching documents", error_of(answer.body)["code"])
         results: list[dict[str, Any]] = orjson.loads(answer.body)["results"]
+        for document in results:
+            if document.get("_vectors") == {}:
+                del document["_vectors"]
         return results
 
     async def _run(self, node: str, request: NodeRequest) -> dict[str, Any] | None:
