@@ -33,6 +33,7 @@ from miroir.core.rendering import render_documents
 CLIENTS = 8
 KEY = "bench-master-key"
 BATCH_DOCUMENTS = 500
+POLLS = 500
 
 QUERIES: tuple[tuple[str, dict[str, object]], ...] = (
     ("packages", {"q": "library"}),
@@ -61,10 +62,18 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Searching:
-    """Searches a second with several clients at once; median of one client alone; orchestrator CPU per search."""
+    """Searches a second with several clients at once; median of one client alone; CPU the server took per search."""
 
     per_second: float
     median_ms: float
+    cpu_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ingesting:
+    """Documents a second; CPU the server took per document, following their tasks included."""
+
+    per_second: float
     cpu_ms: float | None
 
 
@@ -74,44 +83,53 @@ def run(wishes: Wishes, environ: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory(prefix="miroir-bench-") as scratch:
         where = Path(scratch)
         click.echo(
-            f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, ",
-            nl=False,
+            f"{platform.python_implementation()} {platform.python_version()}; {os.cpu_count()} cores, shared by "
+            "nodes, orchestrator and load generator"
         )
         click.echo(f"{wishes.nodes} {wishes.engine} nodes, replication factor {wishes.replication_factor}")
         with _one_node(wishes, where / "one", binary) as url:
             node = Client(url, KEY, timeout_s=120.0)
-            direct_rate = _ingest(node)
+            ingest_one = _ingest(node, None)
             direct = asyncio.run(_search(url, wishes.seconds, None))
         with _cluster(wishes, where / "cluster", binary) as (url, pid):
-            cluster_rate = _ingest(Client(url, KEY, timeout_s=120.0))
+            client = Client(url, KEY, timeout_s=120.0)
+            ingest_cluster = _ingest(client, pid)
             through = asyncio.run(_search(url, wishes.seconds, pid))
-    _report(direct_rate, direct, cluster_rate, through, _split_rate())
+            poll_ms = _poll(client, pid)
+    _report((ingest_one, direct), (ingest_cluster, through), poll_ms)
 
 
 def _report(
-    direct_rate: float, direct: Searching, cluster_rate: float, through: Searching, split_rate: float
+    one: tuple[Ingesting, Searching], cluster: tuple[Ingesting, Searching], poll_ms: float | None
 ) -> None:
+    (ingest_one, direct), (ingest_cluster, through) = one, cluster
     rows = (
         (f"searches/s, {CLIENTS} clients", direct.per_second, through.per_second, "{:.0f}"),
         ("median search, 1 client, ms", direct.median_ms, through.median_ms, "{:.1f}"),
-        ("ingest, documents/s", direct_rate, cluster_rate, "{:.0f}"),
+        ("ingest, documents/s", ingest_one.per_second, ingest_cluster.per_second, "{:.0f}"),
     )
     click.echo(f"{'':<30}{'one node':>12}{'cluster':>12}{'ratio':>8}")
-    for name, one, many, form in rows:
-        click.echo(f"{name:<30}{form.format(one):>12}{form.format(many):>12}{many / one:>8.2f}")
-    cpu = "not measured (no /proc)" if through.cpu_ms is None else f"{through.cpu_ms:.2f} ms"
-    click.echo(f"orchestrator CPU per search     {cpu}")
-    click.echo(f"split and mark, documents/s     {split_rate:,.0f}")
+    for name, alone, many, form in rows:
+        click.echo(f"{name:<30}{form.format(alone):>12}{form.format(many):>12}{many / alone:>8.2f}")
+    costs = (
+        ("search", through.cpu_ms),
+        ("document written", ingest_cluster.cpu_ms),
+        ("task poll", poll_ms),
+    )
+    for name, cpu_ms in costs:
+        cost = "not measured (no /proc)" if cpu_ms is None else f"{cpu_ms:.3f} ms"
+        click.echo(f"orchestrator CPU per {name:<21}{cost:>12}")
+    click.echo(f"{'split and mark, documents/s':<42}{_split_rate():>12,.0f}")
 
 
-def _ingest(client: Client) -> float:
-    """Documents a second, from the first request to the end of the last task."""
+def _ingest(client: Client, pid: int | None) -> Ingesting:
+    """From the first request to the end of the last task."""
     for uid, index in sample.indexes().items():
         created = client.ask("POST", "/indexes", {"uid": uid, "primaryKey": index["primaryKey"]})
         client.wait_task(created["taskUid"])
         changed = client.ask("PATCH", f"/indexes/{uid}/settings", index["settings"])
         client.wait_task(changed["taskUid"])
-    begun, count, tasks = time.perf_counter(), 0, []
+    cpu_before, begun, count, tasks = _cpu_s(pid), time.perf_counter(), 0, []
     for uid in sample.indexes():
         documents = sample.lines(uid)
         count += len(documents)
@@ -121,12 +139,26 @@ def _ingest(client: Client) -> float:
             tasks.append(client.ask("POST", path, body, content_type="application/x-ndjson")["taskUid"])
     for task in tasks:
         client.wait_task(task)
-    return count / (time.perf_counter() - begun)
+    took = time.perf_counter() - begun
+    return Ingesting(count / took, _each_ms(cpu_before, _cpu_s(pid), count))
+
+
+def _poll(client: Client, pid: int) -> float | None:
+    """CPU the server takes for one look at a task."""
+    before = _cpu_s(pid)
+    for _ in range(POLLS):
+        client.ask("GET", "/tasks/0")
+    return _each_ms(before, _cpu_s(pid), POLLS)
 
 
 async def _search(url: str, seconds: float, pid: int | None) -> Searching:
     requests = [(f"{url}/indexes/{uid}/search", orjson.dumps(query)) for uid, query in QUERIES]
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    # Plain answers: compressed ones are sent in pieces by some servers and then wait for acknowledgements.
+    headers = {
+        "Authorization": f"Bearer {KEY}",
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+    }
     async with aiohttp.ClientSession(headers=headers) as session:
         await _for(0.5, session, requests)  # warm up: connections, caches
         alone = await _for(seconds / 2, session, requests)
@@ -136,7 +168,7 @@ async def _search(url: str, seconds: float, pid: int | None) -> Searching:
         took = time.perf_counter() - begun
         cpu_after = _cpu_s(pid)
     count = sum(len(client.result()) for client in clients)
-    cpu_ms = None if cpu_before is None or cpu_after is None else (cpu_after - cpu_before) * 1000 / count
+    cpu_ms = _each_ms(cpu_before, cpu_after, count)
     return Searching(count / took, statistics.median(alone) * 1000, cpu_ms)
 
 
@@ -213,15 +245,19 @@ def _await(holds: Callable[[], bool], why_not: Callable[[], str]) -> None:
         raise click.ClickException(f"did not start: {why_not()}")
 
 
+def _each_ms(before_s: float | None, after_s: float | None, count: int) -> float | None:
+    return None if before_s is None or after_s is None else (after_s - before_s) * 1000 / count
+
+
 def _cpu_s(pid: int | None) -> float | None:
-    """CPU seconds a process has used; None where that cannot be known."""
+    """CPU seconds a process has used, all threads; None where that cannot be known."""
     if pid is None:
         return None
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+        return sum(int(one.read_text().split()[0]) for one in threads) / 1e9
+    except (OSError, IndexError):
         return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _binary(wishes: Wishes, environ: Mapping[str, str]) -> Path | None:
