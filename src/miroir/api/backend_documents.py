@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from miroir.api.accepting import accepted_reply, idempotency_of, uid_of
 from miroir.api.backend import Answer, Handler
+from miroir.core.reserved_words import refuse_filter
 from miroir.meili.commands import Call
 from miroir.meili.documents import check_edit
 from miroir.meili.edit_script import compile_script
@@ -29,12 +30,14 @@ def document_handlers(writes: WritePath) -> Mapping[str, Handler]:
 
     async def delete(call: Call) -> Answer:
         if call.args.filter is not None:
+            refuse_filter(call.args.filter, "invalid_document_filter")
             node = parse(call.args.filter, "invalid_document_filter")
             check_features(node, lambda feature: writes.registry.features.get(feature, False))
         return accepted_reply(await ingest.delete(uid_of(call), call.args, idempotency=idempotency_of(call)))
 
     async def edit(call: Call) -> Answer:
         check_edit(call.args, uid_of(call))
+        refuse_filter(call.args.filter, "invalid_document_filter")
         compile_script(call.args.function)
         return accepted_reply(await ingest.edit(uid_of(call), call.args, idempotency=idempotency_of(call)))
 

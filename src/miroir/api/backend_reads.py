@@ -10,6 +10,14 @@ from dataclasses import replace
 from typing import TypeVar
 
 from miroir.api.backend import Answer, Handler
+from miroir.core.reserved_words import (
+    refuse_facet_search,
+    refuse_filter,
+    refuse_multi_search,
+    refuse_names,
+    refuse_search,
+    refuse_similar,
+)
 from miroir.meili.auth import combine_filters, rule_filter
 from miroir.meili.commands import Access, Call, MultiSearch, SearchQuery, SimilarQuery
 from miroir.services.reads import Reads
@@ -23,9 +31,9 @@ def read_handlers(reads: Reads) -> Mapping[str, Handler]:
 
     async def search(call: Call) -> Answer:
         uid = _uid(call)
-        return await reads.search(
-            uid, restricted(call.args, call.access, uid), include_metadata=_wants_metadata(call)
-        )
+        query = restricted(call.args, call.access, uid)
+        refuse_search(query)
+        return await reads.search(uid, query, include_metadata=_wants_metadata(call))
 
     async def multi_search(call: Call) -> Answer:
         asked: MultiSearch = call.args
@@ -33,26 +41,35 @@ def read_handlers(reads: Reads) -> Mapping[str, Handler]:
             replace(item, search=restricted(item.search, call.access, item.index_uid))
             for item in asked.queries
         )
-        return await reads.multi_search(
-            replace(asked, queries=queries), include_metadata=_wants_metadata(call)
-        )
+        request = replace(asked, queries=queries)
+        refuse_multi_search(request)
+        return await reads.multi_search(request, include_metadata=_wants_metadata(call))
 
     async def facet_search(call: Call) -> Answer:
         uid = _uid(call)
         inner = restricted(call.args.search, call.access, uid)
-        return await reads.facet_search(uid, replace(call.args, search=inner))
+        query = replace(call.args, search=inner)
+        refuse_facet_search(query)
+        return await reads.facet_search(uid, query)
 
     async def similar(call: Call) -> Answer:
         uid = _uid(call)
-        return await reads.similar(uid, restricted(call.args, call.access, uid))
+        query = restricted(call.args, call.access, uid)
+        refuse_similar(query)
+        return await reads.similar(uid, query)
+
+    async def list_documents(call: Call) -> Answer:
+        refuse_filter(call.args.filter, "invalid_document_filter")
+        refuse_names(call.args.sort or ())
+        return await reads.documents_list(_uid(call), call.args)
 
     return {
         "search": search,
         "multi_search": multi_search,
         "facet_search": facet_search,
         "similar": similar,
-        "documents.list": _of_index(reads.documents_list),
-        "documents.fetch": _of_index(reads.documents_list),
+        "documents.list": list_documents,
+        "documents.fetch": list_documents,
         "document.get": _of_index(reads.document_get),
         "index.fields": _of_index(reads.fields),
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from miroir.api.accepting import accepted_reply, idempotency_of, uid_of
 from miroir.api.backend import Answer, Handler
 from miroir.api.backend_indexes import visible_index
+from miroir.core.reserved_words import refuse_settings
 from miroir.meili import settings
 from miroir.meili.commands import Call, SettingsWrite
 from miroir.meili.routes import PATCH_SETTINGS, PUT_SETTINGS
@@ -21,6 +22,7 @@ def settings_handlers(writes: WritePath) -> Mapping[str, Handler]:
 
     async def write(call: Call, change: SettingsWrite) -> Answer:
         settings.check_features(change, enabled())
+        refuse_settings(change.patch)
         return accepted_reply(
             await writes.ingest.settings(
                 uid_of(call),

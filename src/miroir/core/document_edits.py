@@ -8,6 +8,7 @@ from typing import Any
 
 from miroir.core.document_ids import document_ids
 from miroir.core.reserved import RESERVED_PREFIX
+from miroir.core.reserved_words import refuse_names
 from miroir.meili.codes import ApiError
 from miroir.meili.edit_script import compile_script
 
@@ -51,6 +52,7 @@ class Editor:
                 raise ApiError(_CODE, "Document editions must keep documents as objects")
             if self._id_of(new) != document_id:
                 raise ApiError(_CODE, "Document editions cannot modify a document's primary key")
+            refuse_names(new)
             if new != old:
                 self.edits.documents.append(new)
 

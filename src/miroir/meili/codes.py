@@ -118,7 +118,8 @@ _TABLE: dict[tuple[str, int], str] = {
         invalid_task_canceled_by invalid_task_from invalid_task_limit invalid_task_reverse
         invalid_task_statuses invalid_task_types invalid_task_uids invalid_vector_dimensions
         invalid_vectors_type invalid_webhook_headers invalid_webhook_url invalid_webhook_uuid
-        invalid_webhooks malformed_payload max_fields_limit_exceeded miroir_invalid_request miroir_reserved_field
+        invalid_webhooks malformed_payload max_fields_limit_exceeded miroir_invalid_request
+        miroir_not_supported miroir_reserved_field
         missing_api_key_actions missing_api_key_expires_at missing_api_key_indexes
         missing_document_edition_function missing_document_filter missing_document_id
         missing_facet_search_facet_name missing_index_uid missing_network_url missing_payload
@@ -163,7 +164,7 @@ _TABLE: dict[tuple[str, int], str] = {
         invalid_store_file
     """,
     ("invalid_request", 501): """
-        miroir_not_supported unimplemented_external_function_calling
+        unimplemented_external_function_calling
         unimplemented_multi_choice_chat_completions unimplemented_non_streaming_chat_completions
     """,
     ("internal", 502): """
