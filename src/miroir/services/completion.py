@@ -338,7 +338,7 @@ class Completion:
             if change is not None:
                 applied.append(self._cluster.visible.apply(change, now_ns=now))
                 if change.relabel:
-                    relabelled.update(self._relabel(op.id, change.relabel, {**relabelled, **found.tasks}))
+                    relabelled.update(self._relabel(op.id, change.relabel, {**found.tasks, **relabelled}))
         tasks = {**found.tasks, **relabelled}
         refused = self._refused(found)
         placements, epoch = self._stale_placements(found)
