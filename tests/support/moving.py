@@ -91,7 +91,8 @@ async def settle(cluster: SimCluster, *, within_s: float = 900.0) -> None:
     except AssertionError as error:
         moving = operations(cluster)
         raise AssertionError(
-            f"{error}; open: {[o for o in moving.all.values() if o.open]}; copies: {moving.copies()}"
+            f"{error}; open: {[o for o in moving.all.values() if o.open]}; copies: {moving.copies()}; "
+            f"{placement_of(cluster)}"
         ) from error
 
 

@@ -123,6 +123,12 @@ def ghosts_only() -> str:
     return f'{GHOST_FIELD} = "{GHOST_MARK}"'
 
 
+def shard_filter(shards: Collection[int]) -> str:
+    """A filter for the documents of exactly these shards, ascending."""
+    values = ", ".join(f'"{encode_shard(shard)}"' for shard in sorted(shards))
+    return f"{SHARD_FIELD} IN [{values}]"
+
+
 def _without_ghosts(index: IndexView, shard_filter: str | None) -> str | None:
     """Also without the documents that exist only to make shards agree, where an index has them."""
     if not index.exact:

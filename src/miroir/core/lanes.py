@@ -106,6 +106,7 @@ class Lane:
     alone_until: int = -1  #: ops up to here are not merged (a merged request failed)
     replay_until: int = -1  #: ops up to here had ended before and are being sent again
     forgotten: int = -1  #: ops up to here are not kept
+    floor: int = -1  #: the node got more than this lane's part of ops up to here, by copies
     lost: bool = False  #: an op that must be sent again is no longer kept: the replica must be rebuilt
 
     # --- what to do ---------------------------------------------------------------------------
@@ -322,11 +323,18 @@ class Lane:
                 self._stray_settings(task.uid)
             return
         last = task.ops[1]
+        if task.kind == "documentDeletion" and last <= self.floor and self._may_be_clear(last):
+            self.lost = True  # it also took what came by a copy, which is not in this log
         self.strays.append((task.uid, last))
         before = (known_last for uid, known_last in self.history if uid < task.uid)
         self._remember(task.uid, last)
         if max(before, default=-1) > last:
             self._rewind_after(last)
+
+    def _may_be_clear(self, op: int) -> bool:
+        position = bisect_left(self.log, op, key=_id)
+        known = position < len(self.log) and self.log[position].id == op
+        return not known or self.log[position].action is Action.CLEAR
 
     def _stray_settings(self, uid: int) -> None:
         """Old settings may have come back: from the newest settings op on again."""

@@ -54,6 +54,7 @@ class Cluster:
         self.visible = Catalogue()
         self.lanes: dict[tuple[str, str], LaneRecord] = {}  #: (physical, node) -> as stored
         self.live: set[NodeId] = set()
+        self.rolling: set[tuple[str, str]] = set()  #: (physical, node) not read while its rules change
         self.replication_factor: int | None = (
             None  #: set by an operation; it then overrides the configuration
         )
@@ -133,7 +134,8 @@ class Cluster:
                 (NodeId(node), PhysicalUid(physical))
                 for (physical, node), lane in self.lanes.items()
                 if lane.lagging
-            ),
+            )
+            | {(NodeId(node), PhysicalUid(physical)) for physical, node in self.rolling},
             indexes=views,
         )
         for listener in self._listeners:
@@ -195,6 +197,16 @@ class Cluster:
         self.placement[physical] = record
         self.epoch = epoch + 1
         self.publish()
+
+    def keeps_ghosts(self, physical: str) -> bool:
+        """Whether nodes hold hidden documents of the index, as far as ops were sequenced."""
+        index = self.sequenced.indexes.get(physical)
+        return index is not None and index.exact
+
+    def floor(self, physical: str, node: str) -> int:
+        """The last op that reached the node by a copy, -1 without one."""
+        record = self.placement.get(physical)
+        return -1 if record is None else max(record.since.get(node, {}).values(), default=-1)
 
     def readers_before(self, epoch: int) -> bool:
         """Whether a request still uses a snapshot older than `epoch`."""

@@ -413,6 +413,7 @@ class Copier:
             await self._cluster.change_placement(
                 copy.physical, after, lambda tx: tx.put(Table.COPIES, (copy.id,), encode(done))
             )
+            self._delivery.raise_floor(copy.physical, copy.target)
             log.info("shards_moved", index=copy.physical, node=copy.target, shards=len(copy.shards))
             self._ended(done)
         return True

@@ -90,7 +90,7 @@ class HeldOps:
     def _part(self, op: int, resolution: Resolution, copy: CopyRecord) -> Batch:
         action = Action(resolution.action)
         if action is Action.CLEAR:
-            return Batch(action, op, behind_lane=True)
+            return Batch(action, op)
         behind = action in _EVERYWHERE or resolution.node_settings is not None
         if action is Action.ADD:
             return Batch(

@@ -77,7 +77,10 @@ class Delivery:
         *,
         ended: Ended,
         changed: Callable[[], None],
+        hold_from: Callable[[str, str], int | None] = lambda physical, node: None,
     ) -> None:
+        """`hold_from` (physical, node): the first op that the lane must not send yet."""
+        self._hold_from = hold_from
         self._transport = transport
         self._cluster = cluster
         self._writer = writer
@@ -110,7 +113,11 @@ class Delivery:
         found = self.tracks.get((physical, node))
         if found is None:
             record = self._cluster.lanes.get((physical, node), LaneRecord())
-            lane = Lane(applied=max(record.applied, record.forgotten), forgotten=record.forgotten)
+            lane = Lane(
+                applied=max(record.applied, record.forgotten),
+                forgotten=record.forgotten,
+                floor=last_step(self._cluster.floor(physical, node)),
+            )
             found = Track(NodeId(node), physical, lane)
             self.tracks[physical, node] = found
             self._start(found)
@@ -125,6 +132,12 @@ class Delivery:
         record = self._cluster.lanes[physical, node]
         old.lane = Lane(applied=record.applied, forgotten=record.forgotten)
         old.wake.set()
+
+    def raise_floor(self, physical: str, node: str) -> None:
+        """A copy has ended there."""
+        track = self.tracks.get((physical, node))
+        if track is not None:
+            track.lane.floor = last_step(self._cluster.floor(physical, node))
 
     def end(self, physical: str, node: str) -> None:
         """The node holds nothing of the index any more."""
@@ -149,6 +162,12 @@ class Delivery:
                     done = max([track.lane.applied, *(op.id for op in track.lane.log)])
                     track.lane = Lane(applied=done, forgotten=done)
                     track.wake.set()
+
+    def wake_index(self, physical: str) -> None:
+        """Lanes of the index may go on."""
+        for track in self.tracks.values():
+            if track.physical == physical:
+                track.wake.set()
 
     def wake_node(self, node: NodeId) -> None:
         """The node is reachable again."""
@@ -222,6 +241,9 @@ class Delivery:
             return self._recover(track)
         if lane.phase is Phase.UNSURE:
             return self._look_up(track)
+        hold = self._hold_from(track.physical, track.node)
+        if hold is not None and lane.cursor < len(lane.log) and lane.log[lane.cursor].id >= hold * STEPS:
+            return None
         limits = self._limits
         request = lane.next_request(
             window=limits.window,

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from miroir.core.covering import ghosts_only
+from miroir.core.covering import ghosts_only, shard_filter
 from miroir.core.document_ids import document_ids
 from miroir.core.lanes import LaneOp, NodeTask, Request
 from miroir.core.ops import Action, parse_tag
@@ -70,7 +70,9 @@ def _steps(op: OpRecord, resolution: Resolution, mine: frozenset[int]) -> list[L
     )
     if not ghosts:
         return [*steps, work]
-    if action is Action.PRIMARY_KEY:  # only an index without documents may change it, and ghosts are documents
+    if (
+        action is Action.PRIMARY_KEY
+    ):  # only an index without documents may change it, and ghosts are documents
         return [LaneOp(0, Action.CLEAR), work, *ghosts]
     if action is Action.CLEAR:
         return [work, *ghosts]
@@ -109,8 +111,7 @@ class RequestWriter:
             case Action.DROP:
                 return NodeRequest(node, "DELETE", index, content_type=None)
             case Action.CLEAR:
-                query = urlencode({"customMetadata": request.tag})
-                return NodeRequest(node, "DELETE", f"{index}/documents", query, content_type=None)
+                return self._clear(node, physical, request)
             case Action.DELETE:
                 return self._deletion(node, physical, request)
             case Action.ADD | Action.GHOSTS:
@@ -121,6 +122,21 @@ class RequestWriter:
                 return NodeRequest(node, "POST", f"{index}/documents/delete", query, body)
             case Action.NONE:
                 return None
+
+    def _clear(self, node: NodeId, physical: str, request: Request) -> NodeRequest | None:
+        """Everything, or only what this lane carried at the time: other shards came later, by copies."""
+        path = f"/indexes/{quote(physical)}/documents"
+        query = urlencode({"customMetadata": request.tag})
+        mine = self._carried(node, physical, request.ops[0])
+        if mine == self._cluster.members(physical).get(node, frozenset()):
+            return NodeRequest(node, "DELETE", path, query, content_type=None)
+        parts = [shard_filter(mine)] if mine else []
+        if self._cluster.keeps_ghosts(physical):
+            parts.append(ghosts_only())
+        if not parts:
+            return None
+        body = orjson.dumps({"filter": " OR ".join(parts)})
+        return NodeRequest(node, "POST", f"{path}/delete", query, body)
 
     def _resolution(self, step: LaneOp) -> Resolution:
         return self._log.resolutions[op_of(step.id)]

@@ -10,9 +10,8 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from miroir.core.covering import ghosts_only
+from miroir.core.covering import ghosts_only, shard_filter
 from miroir.core.document_ids import document_ids
-from miroir.core.reserved import SHARD_FIELD, encode_shard
 from miroir.core.topology import NodeId
 from miroir.errors import MiroirError
 from miroir.ports.nodes import NodeRequest, NodeResponse, NodeTransport
@@ -183,11 +182,6 @@ class ShardCalls:
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_s
-
-
-def shard_filter(shards: Collection[int]) -> str:
-    """A filter on documents of exactly these shards."""
-    return f"{SHARD_FIELD} IN [{', '.join(chr(34) + encode_shard(s) + chr(34) for s in sorted(shards))}]"
 
 
 def digest(document: dict[str, Any]) -> bytes:
