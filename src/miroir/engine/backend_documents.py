@@ -14,7 +14,7 @@ from miroir.engine.jobs import AddDocuments, ClearDocuments, DeleteByFilter, Del
 from miroir.engine.routing import ACCEPTED, Answer, Handler
 from miroir.engine.selecting import everything, matching_documents
 from miroir.engine.sort_values import sort_values
-from miroir.engine.sorting import check_document_sort, sorted_documents
+from miroir.engine.sorting import check_document_sort, sorted_page
 from miroir.engine.state import State
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import (
@@ -134,14 +134,13 @@ def _list(state: State, call: Call) -> Answer:
     if args.ids is not None:
         named = (index.docids.get(text) for text in args.ids)
         found &= BitMap(docid for docid in named if docid is not None)
-    ordered: Iterable[int] = found
+    page: Iterable[int] = islice(found, args.offset, args.offset + args.limit)
     criteria: Sequence[Sort] = ()
     if args.sort:
         criteria = parse_sorts(args.sort, "invalid_document_sort")
         check_document_sort(index.facets.rules, criteria, index.field_ids)
-        ordered = sorted_documents(index.facets, criteria, found)
+        page = sorted_page(index.facets, criteria, found, args.offset, args.limit)
     renderer = _Renderer(index, args.fields, vectors=args.retrieve_vectors)
-    page = islice(ordered, args.offset, args.offset + args.limit)
     results = []
     for docid in page:
         document = renderer.show(docid)

@@ -151,10 +151,19 @@ def _applied(old: Document | None, edits: Iterable[_Edit]) -> Document | None:
         if operation.skip_creation and document is None:
             continue
         if operation.merge and document is not None:
-            document = {**document, **sent}
+            document = _merged(document, sent)
         else:
             document = sent
     return document
+
+
+def _merged(document: Document, sent: Document) -> Document:
+    """The document with what was sent in place of what it had; `_vectors` are merged by embedder."""
+    before, after = document.get("_vectors"), sent.get("_vectors")
+    merged = {**document, **sent}
+    if isinstance(before, dict) and isinstance(after, dict):
+        merged["_vectors"] = {**before, **after}
+    return merged
 
 
 def _with_kept_vectors(old: Document, new: Document, embedders: Collection[str]) -> Document:

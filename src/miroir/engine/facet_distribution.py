@@ -72,8 +72,8 @@ def _meet(one: str, other: str) -> bool:
 def selected_fields(index: FacetIndex, facets: Iterable[str]) -> dict[str, bool]:
     """Known filterable paths that the requested patterns name, sorted, with their children.
 
-    The value says whether a pattern names the path itself: a child that comes only with its parent does not
-    follow `sortFacetValuesBy`.
+    The value says whether a pattern names the path itself: a child that comes only with its parent follows
+    the `*` of `sortFacetValuesBy`.
     """
     patterns = tuple(facets)
     known = [path for path in index.known.union(index.fields) if index.rules.is_filterable(path)]
@@ -91,7 +91,7 @@ def facet_distribution(
     stats: Stats = {}
     for path, is_named in selected_fields(index, facets).items():
         table = index.fields.get(path, _EMPTY)
-        by_count = is_named and facet_order(settings, path) == "count"
+        by_count = facet_order(settings, path if is_named else "*") == "count"
         distribution[path] = field_distribution(table, candidates, limit=limit, by_count=by_count)
         bounds = number_bounds(table, candidates)
         if bounds is not None:

@@ -21,13 +21,14 @@ from miroir.engine.federation import (
     without_hits,
 )
 from miroir.engine.formatting.hits import HitMaker
-from miroir.engine.search import Found, find, max_total_hits
+from miroir.engine.search import Found, check_embedder, find, max_total_hits, runs_semantic
 from miroir.engine.search_times import Stopwatch, late_after, new_request_uid
 from miroir.engine.state import State
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Federation, MultiSearch, MultiSearchItem, SearchQuery
 from miroir.meili.multi_search import QueryError, check_multi_search, check_remote, inside
 from miroir.meili.rule_compatibility import CanonicalRules, SearchKind, canonical_rules, check_compatible
+from miroir.meili.sorting import parse_sorts
 
 _Facets = dict[str, tuple[str, ...]]
 
@@ -63,8 +64,10 @@ async def federated_search(
         parts = []
         for position, item in items:
             try:
-                found, rules = _run(state, live, item, position, federation, offset + limit)
+                check_embedder(live.index, item.search)
+                rules = _rules(live, item, position)
                 previous = rules if previous is None else check_compatible(previous, rules)
+                found = _run(state, live, item, federation, offset + limit)
             except ApiError as error:
                 raise inside(position, named(error, uid)) from None
             parts.append(_part(live, item, position, found))
@@ -140,13 +143,23 @@ def _check_unused_facets(state: State, federation: Federation, groups: Mapping[s
             raise QueryError(error.code, where + error.message + note) from None
 
 
-def _run(
-    state: State, live: LiveIndex, item: MultiSearchItem, position: int, federation: Federation, length: int
-) -> tuple[Found, CanonicalRules]:
+def _rules(live: LiveIndex, item: MultiSearchItem, position: int) -> CanonicalRules:
+    """What a query ranks by, in the form in which queries are compared."""
+    return canonical_rules(
+        live.index.settings["rankingRules"],
+        parse_sorts(item.search.sort) if item.search.sort is not None else None,
+        strategy=item.search.matching_strategy,
+        kind=_kind(item.search),
+        query_position=position,
+        index_uid=live.uid,
+    )
+
+
+def _run(state: State, live: LiveIndex, item: MultiSearchItem, federation: Federation, length: int) -> Found:
     settings = live.index.settings
     length = min(length, max_total_hits(settings))
     is_paged = federation.page is not None or federation.hits_per_page is not None
-    found = find(
+    return find(
         live.index,
         replace(
             item.search,
@@ -158,24 +171,12 @@ def _run(
         is_enabled=lambda feature: state.features.get(feature, False),
         is_late=late_after(settings),
     )
-    rules = canonical_rules(
-        settings["rankingRules"],
-        found.sort if item.search.sort is not None else None,
-        strategy=item.search.matching_strategy,
-        kind=_kind(item.search),
-        query_position=position,
-        index_uid=live.uid,
-    )
-    return found, rules
 
 
 def _kind(query: SearchQuery) -> SearchKind:
-    has_words = query.q is not None and bool(query.q.strip())
-    hybrid = query.hybrid
-    if hybrid is not None and query.vector is not None and hybrid.semantic_ratio > 0:
-        is_pure = hybrid.semantic_ratio == 1 or not has_words
-        return "vector" if is_pure else "keyword"
-    return "keyword" if has_words else "placeholder"
+    if runs_semantic(query):
+        return "vector"
+    return "keyword" if query.q is not None and query.q.strip() else "placeholder"
 
 
 def _part(live: LiveIndex, item: MultiSearchItem, position: int, found: Found) -> QueryResult:

@@ -87,6 +87,36 @@ def find(
     return _Search(index, query, length, is_enabled, is_late).run()
 
 
+def asks_embedder(query: SearchQuery) -> bool:
+    """Whether a search compares vectors at all: not for a ratio of 0, nor without anything to compare with."""
+    if query.hybrid is None or query.hybrid.semantic_ratio == 0:
+        return False
+    has_words = query.q is not None and bool(query.q.strip())
+    return query.vector is not None or query.media is not None or has_words
+
+
+def runs_semantic(query: SearchQuery) -> bool:
+    """Whether a search compares nothing but vectors."""
+    if query.hybrid is None or not asks_embedder(query):
+        return False
+    return query.hybrid.semantic_ratio == 1 or not (query.q or "").strip()
+
+
+def check_embedder(index: Index, query: SearchQuery) -> None:
+    """Refuse an unknown embedder or a vector that does not fit it, before anything else is looked at."""
+    if query.hybrid is None or not asks_embedder(query):
+        return
+    name = query.hybrid.embedder
+    embedder = index.vectors.embedders.get(name)
+    if embedder is None:
+        raise ApiError("invalid_search_embedder", f"Cannot find embedder with name `{name}`.")
+    if query.vector is not None and len(query.vector) != embedder.dimensions:
+        raise ApiError(
+            "invalid_vector_dimensions",
+            f"Invalid vector dimensions: expected: `{embedder.dimensions}`, found: `{len(query.vector)}`.",
+        )
+
+
 class _Search:
     def __init__(
         self,
@@ -106,46 +136,21 @@ class _Search:
 
     def run(self) -> Found:
         query, index = self._query, self._index
-        hybrid = query.hybrid
-        has_words = query.q is not None and bool(query.q.strip())
-        is_keyword = (
-            hybrid is None
-            or hybrid.semantic_ratio == 0
-            or (query.vector is None and query.media is None and not has_words)
-        )
-        if not is_keyword:
-            self._check_embedder()
+        check_embedder(index, query)
+        if runs_semantic(query) and query.vector is None:
+            raise self._not_embeddable()
         self._restriction = restriction(index, query.attributes_to_search_on)
         if query.distinct is not None:
             displayed = index.settings.get("displayedAttributes") or ["*"]
             check_distinct(index.facets.rules, query.distinct, displayed)
         universe = self._filtered()
         check_search_sort(index.facets.rules, index.settings, self._sort)
-        if hybrid is None or is_keyword:
+        if query.hybrid is None or not asks_embedder(query):
             return self._keyword(universe)
-        if hybrid.semantic_ratio == 1 or not has_words:
+        if runs_semantic(query):
             found = self._semantic(universe)
             return replace(found, semantic_count=_semantic_count(found.details))
-        return self._hybrid(universe, hybrid.semantic_ratio)
-
-    def _check_embedder(self) -> None:
-        """Known before anything else of the request is looked at."""
-        query = self._query
-        assert query.hybrid is not None
-        embedder = self._index.vectors.embedders.get(query.hybrid.embedder)
-        if embedder is None:
-            raise ApiError(
-                "invalid_search_embedder", f"Cannot find embedder with name `{query.hybrid.embedder}`."
-            )
-        if query.vector is not None and len(query.vector) != embedder.dimensions:
-            raise ApiError(
-                "invalid_vector_dimensions",
-                f"Invalid vector dimensions: expected: `{embedder.dimensions}`, found: `{len(query.vector)}`.",
-            )
-
-        is_semantic = query.hybrid.semantic_ratio == 1 or not (query.q or "").strip()
-        if is_semantic and query.vector is None:
-            raise self._not_embeddable()
+        return self._hybrid(universe, query.hybrid.semantic_ratio)
 
     def _not_embeddable(self) -> ApiError:
         return ApiError(

@@ -6,6 +6,7 @@ Source: search-semantics C.10 and D.4.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pyroaring import BitMap
@@ -198,17 +199,64 @@ class GeoSortRule:
 # --- listings and hits --------------------------------------------------------------------------
 
 
-def sorted_documents(index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap) -> Iterator[int]:
-    """Docids of a listing in order.
+def sorted_page(
+    index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap, offset: int, limit: int
+) -> list[int]:
+    """A page of the docids of a listing in order.
 
-    A document that has the field but no value under it (null, empty) is dropped, as the server does;
-    criteria on fields that no document ever had are skipped.
+    A document that has the field but no value under it (null, empty) is dropped, as the server does, which
+    counts it all the same when it skips whole buckets. Criteria on fields that no document ever had are
+    skipped.
     """
-    while criteria and criteria[0].point is None and criteria[0].name not in index.known:
-        criteria = criteria[1:]
-    if not criteria:
-        yield from candidates
-        return
+    node = _Sorted(index, criteria, candidates)
+    page: list[int] = []
+    docid = node.skip(offset) if limit > 0 else None
+    while docid is not None:
+        page.append(docid)
+        docid = node.next() if len(page) < limit else None
+    return page
+
+
+class _Sorted:
+    """Documents in order; with criteria left, children are the buckets of the first one."""
+
+    def __init__(self, index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap) -> None:
+        while criteria and criteria[0].point is None and criteria[0].name not in index.known:
+            criteria = criteria[1:]
+        self.size = len(candidates)
+        self._leaf = None if criteria else iter(candidates)
+        self._children = _buckets(index, criteria, candidates) if criteria else iter(())
+        self._current: _Sorted | None = None
+
+    def next(self) -> int | None:
+        """The next document."""
+        if self._leaf is not None:
+            return next(self._leaf, None)
+        while (child := self._child()) is not None:
+            docid = child.next()
+            if docid is not None:
+                return docid
+            self._current = None
+        return None
+
+    def skip(self, count: int) -> int | None:
+        """The document after `count` others, counting what buckets hold, not what they give."""
+        if self._leaf is not None:
+            return next(islice(self._leaf, count, None), None)
+        while count > 0 and (child := self._child()) is not None:
+            if count < child.size:
+                return child.skip(count)
+            count -= child.size
+            self._current = None
+        return self.next()
+
+    def _child(self) -> _Sorted | None:
+        if self._current is None:
+            self._current = next(self._children, None)
+        return self._current
+
+
+def _buckets(index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap) -> Iterator[_Sorted]:
     criterion, rest = criteria[0], criteria[1:]
     if criterion.point is not None:
         rule = GeoSortRule(index, criterion.point, ascending=criterion.direction == "asc")
@@ -217,15 +265,15 @@ def sorted_documents(index: FacetIndex, criteria: Sequence[Sort], candidates: Bi
         left = with_point.copy()
         while left and (bucket := rule.next_bucket(left)) is not None:
             left -= bucket.docids
-            yield from sorted_documents(index, rest, bucket.docids)
+            yield _Sorted(index, rest, bucket.docids)
         without = candidates - with_point
     else:
         table = index.table(criterion.name) or FieldFacets()
         for documents, _ in value_buckets(table, candidates, ascending=criterion.direction == "asc"):
-            yield from sorted_documents(index, rest, documents)
+            yield _Sorted(index, rest, documents)
         without = candidates - table.exists
     if without:
-        yield from sorted_documents(index, rest, without)
+        yield _Sorted(index, rest, without)
 
 
 def hit_distance(criteria: Sequence[Sort], document: Mapping[str, Any]) -> int | None:

@@ -65,6 +65,7 @@ def script_of(character: str) -> str:
 _FOREIGN = re.compile(
     "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last, script in _TABLE if script != "latin") + "]"
 )
+_ARMENIAN = re.compile("[\u0530-\u058f\ufb13-\ufb17]")
 _LATIN = re.compile(
     "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last, s in _TABLE if s == "latin") + "]"
 )
@@ -72,6 +73,20 @@ _LATIN = re.compile(
 
 def script_groups(text: str) -> Iterator[tuple[str, str]]:
     """(script, part) for the longest parts of `text` that hold one script only."""
+    if _ARMENIAN.search(text):
+        for script, part in _groups(text):
+            yield _main_script(script, part), part
+    else:
+        yield from _groups(text)
+
+
+def _main_script(script: str, part: str) -> str:
+    """Armenian letters start no group, but a group of mostly Armenian letters counts as Armenian."""
+    own = sum(script_of(character) == script for character in part) if script != OTHER else 0
+    return "armenian" if len(_ARMENIAN.findall(part)) > own else script
+
+
+def _groups(text: str) -> Iterator[tuple[str, str]]:
     if text.isascii() or not _FOREIGN.search(text):
         yield ("latin" if _LATIN.search(text) else OTHER), text
         return

@@ -11,7 +11,7 @@ from miroir.engine.facets import FacetIndex
 from miroir.engine.geo import distance_m
 from miroir.engine.ranking.rule import RankingRule
 from miroir.engine.ranking.score import GeoDetail, SortDetail
-from miroir.engine.sorting import GeoSortRule, check_search_sort, hit_distance, sort_rule, sorted_documents
+from miroir.engine.sorting import GeoSortRule, check_search_sort, hit_distance, sort_rule, sorted_page
 from miroir.meili.codes import ApiError
 from miroir.meili.sorting import parse_sorts
 
@@ -127,7 +127,7 @@ def test_refusals_of_sort() -> None:
 
 def test_listing_drops_documents_whose_field_has_no_value_and_keeps_those_without_it() -> None:
     index = make([{"p": None}, {"n": 2}, {"p": 2, "n": 1}, {"p": 2, "n": 0}])
-    order = sorted_documents(index, parse_sorts(["p:asc", "n:asc"]), BitMap([1, 2, 3, 4]))
+    order = sorted_page(index, parse_sorts(["p:asc", "n:asc"]), BitMap([1, 2, 3, 4]), 0, 9)
     assert list(order) == [4, 3, 2]
 
 

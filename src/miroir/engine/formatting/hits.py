@@ -52,6 +52,9 @@ class FieldNames:
     def __init__(self, index: Index) -> None:
         self._top = {name: place for place, name in enumerate(index.field_ids)}
         self._faceted = index.facets.known
+        self._parents = index.text.cache.get(
+            "parents of faceted paths", lambda: _parents(index.facets.known), lambda _: 0
+        )
         self._searchable: Sequence[str] = index.settings.get("searchableAttributes") or ["*"]
         displayed: Sequence[str] = index.settings.get("displayedAttributes") or ["*"]
         self.shows_all = "*" in displayed
@@ -59,7 +62,7 @@ class FieldNames:
 
     def knows(self, path: str) -> bool:
         """Whether the path has a field id: a top-level name, or a nested one that is indexed."""
-        if path in self._top or path in self._faceted:
+        if path in self._top or path in self._faceted or path in self._parents:
             return True
         parent = path.partition(".")[0]
         return parent in self._top and (
@@ -82,6 +85,13 @@ class FieldNames:
         """The document with its keys in order of field ids."""
         last = len(self._top)
         return {key: document[key] for key in sorted(document, key=lambda name: self._top.get(name, last))}
+
+
+def _parents(paths: Collection[str]) -> frozenset[str]:
+    """Every dotted parent of a path."""
+    return frozenset(
+        path[:place] for path in paths for place, character in enumerate(path) if character == "."
+    )
 
 
 class HitMaker:
