@@ -26,6 +26,7 @@ from miroir.adapters.posts_http import HttpPoster
 from miroir.adapters.store_sqlite import SqliteStore
 from miroir.api.admin import Admin, Shape
 from miroir.api.admin_indexes import IndexAdmin
+from miroir.api.admin_operations import OperationAdmin
 from miroir.api.backend import OrchestratorBackend
 from miroir.api.backend_reads import read_handlers, watched
 from miroir.api.backend_writes import write_handlers
@@ -179,6 +180,7 @@ def build(
         shape=Shape(config.shards, config.replication_factor),
         admin_key=_reveal(config.admin_api_key),
         indexes=IndexAdmin(writes.cluster.snapshot, writes.ingest),
+        operations=OperationAdmin(moving.operations),
     )
     front = Front(
         Edge(backend, on_error=note_failure),

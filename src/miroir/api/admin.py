@@ -13,8 +13,9 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from miroir.api import admin_indexes
+from miroir.api import admin_indexes, admin_operations
 from miroir.api.admin_indexes import IndexAdmin
+from miroir.api.admin_operations import OperationAdmin
 from miroir.core.coverage import Coverage, coverage, ready, shard_table
 from miroir.core.topology import Node, NodeLifecycle, ReplicaState, Snapshot
 from miroir.meili.codes import ApiError
@@ -45,6 +46,7 @@ class Admin:
         shape: Shape,
         admin_key: str | None,
         indexes: IndexAdmin | None = None,
+        operations: OperationAdmin | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._observe = observe  #: dearer than a snapshot: walks tasks and lanes
@@ -52,6 +54,7 @@ class Admin:
         self._shape = shape
         self._admin_key = admin_key
         self._indexes = indexes
+        self._operations = operations
         self._routes: dict[str, Callable[[HttpRequest], HttpReply]] = {
             "topology": self._topology,
             "shards": self._shards,
@@ -61,6 +64,12 @@ class Admin:
     async def serve(self, request: HttpRequest) -> HttpReply:
         """Answer one request below the prefix, changes too. Raises ApiError."""
         route, _, rest = request.path.removeprefix(PREFIX).strip("/").partition("/")
+        if route in admin_operations.ROUTES and self._operations is not None:
+            self._check_key(request.headers)
+            return await self._operations.respond(request, [route, *rest.split("/")] if rest else [route])
+        if route == admin_indexes.ROUTE and rest.endswith("/reshard"):
+            self._check_key(request.headers)
+            raise admin_operations.reshard_refused()
         if route != admin_indexes.ROUTE or self._indexes is None:
             return self.respond(request)
         self._check_key(request.headers)
@@ -82,6 +91,9 @@ class Admin:
     def label(self, path: str) -> str:
         """A bounded name of the route for metrics and logs."""
         name = path.removeprefix(PREFIX).strip("/")
+        first = name.partition("/")[0]
+        if first in admin_operations.ROUTES:
+            return f"miroir.{first.removesuffix('.json')}"
         if name.startswith(f"{admin_indexes.ROUTE}/"):
             return "miroir.index"
         return f"miroir.{name}" if name in self._routes or name == "ready" else "miroir.other"

@@ -265,6 +265,10 @@ class Operations:
         """Copies that are not over."""
         return list(self._copier.copies.values())
 
+    def index_names(self) -> dict[str, str]:
+        """Physical uid -> the name clients use."""
+        return {physical: name for name, physical in self._cluster.sequenced.names.items()}
+
     def _gone(self, node: str) -> bool:
         since = self._down_since.get(node)
         return since is not None and asyncio.get_running_loop().time() - since > self.limits.grace_s

@@ -1,0 +1,129 @@
+"""The OpenAPI description of the `/_miroir/` routes, served by us."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_DRY_RUN = {
+    "name": "dry_run",
+    "in": "query",
+    "schema": {"type": "boolean", "default": False},
+    "description": "Only answer what would be done: moves, documents, bytes, seconds, peak disk per node.",
+}
+_FORCE = {
+    "name": "force",
+    "in": "query",
+    "schema": {"type": "boolean", "default": False},
+    "description": "Also remove a node that holds replicas, but never the last in-sync copy of a shard.",
+}
+_NODE = {
+    "type": "object",
+    "required": ["id", "address"],
+    "properties": {
+        "id": {"type": "string"},
+        "address": {"type": "string"},
+        "replica_group": {"type": "integer", "default": 0},
+    },
+}
+
+
+def _answers(**extra: str) -> dict[str, Any]:
+    base = {"401": "No admin key.", "403": "A wrong admin key."}
+    return {status: {"description": words} for status, words in {**base, **extra}.items()}
+
+
+def _begins(summary: str, *parameters: Any, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "summary": summary,
+        "parameters": [*parameters, _DRY_RUN],
+        "responses": _answers(
+            **{
+                "200": "The plan (dry_run).",
+                "202": "The operation that has begun; follow it at /_miroir/operations/{id}.",
+                "400": "The request is not understood.",
+                "404": "What it names does not exist.",
+                "409": "It cannot be done now; the message says what to do instead.",
+            }
+        ),
+    }
+    if body is not None:
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return found
+
+
+def _reads(summary: str, *parameters: Any) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "parameters": list(parameters),
+        "responses": _answers(**{"200": "A JSON object."}),
+    }
+
+
+def _path(name: str, kind: str = "string") -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": kind}}
+
+
+def openapi() -> dict[str, Any]:
+    """The whole document."""
+    node, group, operation = _path("id"), _path("id", "integer"), _path("id", "integer")
+    control = {"404": "No such operation.", "409": "It has ended already.", "202": "The operation."}
+    group_body = {
+        "type": "object",
+        "required": ["id", "nodes"],
+        "properties": {"id": {"type": "integer"}, "nodes": {"type": "array", "items": _NODE}},
+    }
+    factor_body = {
+        "type": "object",
+        "required": ["replication_factor"],
+        "properties": {"replication_factor": {"type": "integer", "minimum": 1}},
+    }
+    paths: dict[str, Any] = {
+        "/_miroir/ready": {"get": {"summary": "Whether every shard can be read.", "responses": _answers()}},
+        "/_miroir/topology": {"get": _reads("Nodes, indexes, health.")},
+        "/_miroir/shards": {"get": _reads("Every replica and its state.")},
+        "/_miroir/nodes": {
+            "get": _reads("All nodes ever known."),
+            "post": _begins("Add a node; its share of shards moves to it.", body=_NODE),
+        },
+        "/_miroir/nodes/{id}": {"delete": _begins("Let an empty node go.", node, _FORCE)},
+        "/_miroir/nodes/{id}/drain": {"post": _begins("Move everything off a node.", node)},
+        "/_miroir/nodes/{id}/undrain": {"post": _begins("Take a drain back.", node)},
+        "/_miroir/replica_groups": {"post": _begins("Add a replica group.", body=group_body)},
+        "/_miroir/replica_groups/{id}": {"delete": _begins("Remove a replica group and its nodes.", group)},
+        "/_miroir/replication_factor": {
+            "put": _begins("Copies of every shard in each group.", body=factor_body)
+        },
+        "/_miroir/rebalance": {
+            "post": _begins("Bring every index to where it should stand."),
+            "patch": _reads("Change max_concurrent_copies, documents_per_s, bytes_per_s at once."),
+        },
+        "/_miroir/rebalance/status": {"get": _reads("What is moving now.")},
+        "/_miroir/operations": {"get": _reads("All operations, newest first.")},
+        "/_miroir/operations/{id}": {"get": _reads("One operation, plan and actual.", operation)},
+        "/_miroir/indexes/{uid}/reshard": {
+            "post": {"summary": "Not available yet.", "responses": _answers(**{"400": "Refused."})}
+        },
+        "/_miroir/verify": {
+            "post": {"summary": "Not available yet.", "responses": _answers(**{"400": "Refused."})}
+        },
+    }
+    for verb in ("pause", "resume", "cancel"):
+        paths[f"/_miroir/operations/{{id}}/{verb}"] = {
+            "post": {
+                "summary": f"{verb.capitalize()} an operation.",
+                "parameters": [operation],
+                "responses": _answers(**control),
+            }
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Miroir admin API", "version": "1"},
+        "security": [{"admin_key": []}, {"admin_header": []}],
+        "components": {
+            "securitySchemes": {
+                "admin_key": {"type": "http", "scheme": "bearer"},
+                "admin_header": {"type": "apiKey", "in": "header", "name": "X-Admin-Key"},
+            }
+        },
+        "paths": paths,
+    }
