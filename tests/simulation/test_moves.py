@@ -180,7 +180,9 @@ def test_a_wiped_node_is_rebuilt_by_itself(seed: int) -> None:
             async def lose() -> None:
                 node = cluster.nodes["n0-1"]
                 await node.wipe()
-                await cluster.until("it is down", lambda: "n0-1" not in cluster.orchestrator.writes.cluster.live)
+                await cluster.until(
+                    "it is down", lambda: "n0-1" not in cluster.orchestrator.writes.cluster.live
+                )
                 await node.start()
                 await cluster.until("noticed", lambda: bool(operations(cluster).all))
 
