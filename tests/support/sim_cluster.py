@@ -51,6 +51,7 @@ class Shape:
     groups: int = 1
     replication_factor: int = 2
     shards: int = 8
+    exact: bool = False  #: indexes keep the vocabulary of the whole on every node
 
     @staticmethod
     def random(rng: random.Random, *, shards_max: int = 64) -> Shape:
@@ -80,6 +81,7 @@ class Shape:
                     for node, group in self.node_ids()
                 ],
                 "shards": self.shards,
+                "search": {"exact": self.exact},
                 "replication_factor": self.replication_factor,
                 "replica_groups": self.groups,
                 "server": {"request_timeout_ms": 10_000},
@@ -216,7 +218,7 @@ class Life:
         self.requests: set[asyncio.Task[HttpReply]] = set()
         self.orchestrator: Orchestrator | None = None
         self._cluster = cluster
-        self._task = cluster.background(self._live(), "orchestrator")
+        self.task = cluster.background(self._live(), "orchestrator")
 
     async def _live(self) -> None:
         cluster = self._cluster
@@ -233,7 +235,7 @@ class Life:
     async def crash(self) -> None:
         """kill -9: nothing durable or sent from here on, then every task of it ends."""
         self.kill()
-        await _end({self._task, *self.requests})
+        await _end({self.task, *self.requests})
 
     def kill(self) -> None:
         """The moment of death alone, for places that cannot wait."""
@@ -350,7 +352,11 @@ class SimCluster:
         task = asyncio.get_running_loop().create_task(life.orchestrator.front.respond(request))
         life.requests.add(task)
         task.add_done_callback(life.requests.discard)
-        await asyncio.wait({task})
+        await asyncio.wait({task, life.task}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+            assert life.dead, f"the orchestrator ended by itself: {self.broken}"
         if task.cancelled() or life.dead:
             raise ConnectionLostError
         reply = task.result()

@@ -101,7 +101,7 @@ def _rules(rng: random.Random) -> list[str] | None:
 
 
 _SETTINGS: dict[str, Callable[[random.Random], Any]] = {
-    "searchableAttributes": _some(["*"], ["title"], ["overview", "title", "genre"], ["author", "tags"], None),
+    "searchableAttributes": _some(["*"], ["title"], ["overview", "title", "genre"], ["tags", "genre"], None),
     "displayedAttributes": _some(["*"], ["*"], ["id", "title", "year"], ["genre", "author.name"], None),
     "filterableAttributes": _some(
         ["id", "genre", "year"],
@@ -195,7 +195,7 @@ def search(rng: random.Random, *, vectors: bool, inside: bool = False) -> dict[s
             ["author.name"],
         )
     _maybe(rng, body, 0.12, "distinct", "genre", "year", "unknown", "author.name")
-    _maybe(rng, body, 0.3, "matchingStrategy", "last", "all", "frequency")
+    _maybe(rng, body, 0.3, "matchingStrategy", "last", "all")
     _maybe(rng, body, 0.2, "attributesToRetrieve", ["id"], ["title", "author.name"], ["*"], [], ["unknown"])
     _maybe(rng, body, 0.15, "attributesToHighlight", ["*"], ["title", "genre"])
     _maybe(rng, body, 0.12, "attributesToCrop", ["overview"], ["*"], ["overview:2", "title"])

@@ -21,6 +21,7 @@ _HIDDEN = "<..hidden-attributes>"
 #: lists in which a node hides what is not displayed (nodes of ours display everything)
 _HIDING = re.compile(
     r"((?:cannot be used as distinct attribute\. Available filterable attributes patterns are"
+    r"|Available facet-searchable attributes patterns are"
     r"|Available sortable attributes are|Available searchable attributes are): `)([^`]*)`"
 )
 #: lists that held nothing of the client's, or nothing that is displayed
@@ -29,14 +30,17 @@ _NOTHING = re.compile(
 )
 
 
-def clean_message(message: str, index: IndexView) -> str:
-    """A node's error text with the index's own name and without our names in lists of attributes."""
+def clean_message(message: str, index: IndexView, *, hide: bool = True) -> str:
+    """A node's error text with the index's own name and without our names in lists of attributes.
+
+    `hide`: leave out of those lists what is not displayed, as searches do and reads of documents do not.
+    """
     text = message.replace(index.physical_uid, index.uid)
     ours = 3 if index.exact else 2
     text = _RULE.sub(lambda match: f"{match.group(1)}{max(0, int(match.group(2)) - ours)}", text)
     if "_miroir_" in text:
         text = _EMPTY.sub("", _QUOTED.sub(_without_reserved, text))
-    shown = displayed(index)
+    shown = displayed(index) if hide else None
     if shown is not None:
         text = _HIDING.sub(lambda match: _with_hidden(match, shown), text)
     return _NOTHING.sub(r"This index does not have configured \1 attributes.", text)
@@ -57,5 +61,6 @@ def _without_reserved(match: re.Match[str]) -> str:
 def as_api_error(body: Mapping[str, Any], index: IndexView) -> ApiError:
     """The error a node answered, as the client's own."""
     code = str(body.get("code", "internal"))
-    message = clean_message(str(body.get("message", "")), index)
+    hide = not code.startswith("invalid_document_")
+    message = clean_message(str(body.get("message", "")), index, hide=hide)
     return ApiError(code if code in CODES else "internal", message)

@@ -182,10 +182,11 @@ def at_path(body: Any, path: str) -> Any:
 
 
 def remove_path(body: Any, path: str) -> None:
-    """Take the value under a path out; objects that become empty go too."""
+    """Take the value under a path out; objects and lists that become empty go too."""
     if isinstance(body, list):
         for item in body:
             remove_path(item, path)
+        body[:] = [item for item in body if item != {}]
     elif isinstance(body, dict):
         if path in body:
             del body[path]
@@ -193,5 +194,5 @@ def remove_path(body: Any, path: str) -> None:
         head, dot, rest = path.partition(".")
         if dot and head in body:
             remove_path(body[head], rest)
-            if body[head] == {}:
+            if body[head] in ({}, []):
                 del body[head]

@@ -37,6 +37,7 @@ class Ranked:
     shares: Sequence[Share]
     candidates: int  #: matches before distinct and threshold took some off
     values: list[list[ValueKey]] = field(default_factory=list)
+    visited: list[Visit] = field(default_factory=list)  #: survivors of `distinct` that one node had come across
     query_vector: list[float] | None = None
 
 
@@ -68,28 +69,29 @@ class Ranker:
             ranked.hits, ranked.values = hits[: plan.depth], values[: plan.depth]
             if not plan.distinct_is_countable:
                 if counted and plan.query.is_paged:
-                    hits = await self._survivors(reading, plan)
-                    ranked.total = len(hits)
+                    ranked.total = len(await self._survivors(reading, plan))
                 else:  # what nodes dropped is off their totals; what was dropped here comes off now
                     ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
             elif counted and (plan.depth or plan.query.is_paged):
-                visited = (
-                    list(zip(hits, values, strict=True))
-                    if plan.query.is_paged
-                    else await self._visited(reading, ranked, lists, asked)
-                )
+                if not plan.query.is_paged:
+                    visited = await self._visited(reading, ranked, lists, asked)
+                elif plan.query.facets:  # of every hit that deduplication leaves, however few are shown
+                    visited = await self._survivors(reading, plan)
+                else:
+                    visited = list(zip(hits, values, strict=True))
+                ranked.visited = visited
                 await self._count_distinct(reading, ranked, visited)
         threshold = plan.query.ranking_score_threshold
         if threshold is not None:
             await self._cut(reading, ranked, threshold, counted=counted)
         return ranked
 
-    async def _survivors(self, reading: Reading, plan: SearchPlan) -> list[Hit]:
-        """Every hit that deduplication leaves, up to `maxTotalHits`: nodes cannot count by this attribute."""
+    async def _survivors(self, reading: Reading, plan: SearchPlan) -> list[Visit]:
+        """Every hit that deduplication leaves, up to `maxTotalHits`."""
         assert plan.distinct is not None
         answers = await self._scatter.ask(reading, _deeper(plan, plan.max_total_hits))
         lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
-        return deduplicate(merge(lists), plan.distinct)[0]
+        return list(zip(*deduplicate(merge(lists), plan.distinct), strict=True))
 
     async def _visited(
         self, reading: Reading, ranked: Ranked, lists: Sequence[list[Hit]], asked: int
