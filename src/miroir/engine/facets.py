@@ -201,18 +201,24 @@ class FacetIndex:
             with_point=with_point,
         )
 
-    def rebuilt(
-        self, settings: Mapping[str, Any], documents: Mapping[int, Document], primary_key: str | None = None
-    ) -> FacetIndex:
-        """The tables under new settings; names once known stay known."""
+    def emptied(self, settings: Mapping[str, Any]) -> FacetIndex | None:
+        """Tables for new settings, to be filled with every document; None when these serve them as well."""
         rules = AttributeRules.of(settings)
         if rules == self.rules:
-            return self
-        empty = FacetIndex(
+            return None
+        return FacetIndex(
             rules=rules,
             known=self.known,
             fields={n: FieldFacets() for n in self.known if rules.is_faceted(n)},
         )
+
+    def rebuilt(
+        self, settings: Mapping[str, Any], documents: Mapping[int, Document], primary_key: str | None = None
+    ) -> FacetIndex:
+        """The tables under new settings, in one go; names once known stay known."""
+        empty = self.emptied(settings)
+        if empty is None:
+            return self
         return empty.updated(
             settings, [(docid, None, document) for docid, document in documents.items()], primary_key
         )

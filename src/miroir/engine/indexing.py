@@ -18,7 +18,7 @@ Breathe = Callable[[], Awaitable[None]]
 Triple = tuple[int, Document | None, Document | None]
 
 #: Documents whose facets and vectors are worked on between two breaths.
-_STEP = 200
+_STEP = 100
 
 
 def empty_index(
@@ -76,8 +76,7 @@ async def with_changes(
 async def with_settings(index: Index, settings: Mapping[str, Any], breathe: Breathe) -> Index:
     """The version under new settings; only what they touch is made anew."""
     await breathe()
-    facets = index.facets.rebuilt(settings, index.documents, index.primary_key).settled()
-    await breathe()
+    facets = await _facets(index, settings, breathe)
     vectors = index.vectors.rebuilt(settings, index.documents, index.primary_key)
     await breathe()
     empty = TextIndex.empty(settings)
@@ -88,6 +87,20 @@ async def with_settings(index: Index, settings: Mapping[str, Any], breathe: Brea
             empty, ((docid, None, document) for docid, document in index.documents.items()), breathe
         )
     return replace(index, settings=settings, text=text, facets=facets, vectors=vectors)
+
+
+async def _facets(index: Index, settings: Mapping[str, Any], breathe: Breathe) -> FacetIndex:
+    facets = index.facets.emptied(settings)
+    if facets is None:
+        return index.facets
+    docids = sorted(index.documents)
+    for start in range(0, len(docids), _STEP):
+        part: list[Triple] = [
+            (docid, None, index.documents[docid]) for docid in docids[start : start + _STEP]
+        ]
+        facets = facets.updated(settings, part, index.primary_key)
+        await breathe()
+    return facets.settled()
 
 
 _WORD_SETTINGS = ("stopWords", "separatorTokens", "nonSeparatorTokens", "dictionary", "localizedAttributes")

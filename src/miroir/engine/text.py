@@ -30,8 +30,9 @@ PREFIX_WORDS_MIN = 100
 PREFIX_BYTES_MAX = 4
 
 _CACHE_BYTES = 64 << 20
-_DOCS_PER_STEP = 64
-_WORDS_PER_STEP = 4096
+_DOCS_PER_STEP = 32
+_WORDS_PER_STEP = 2048
+_FIRST_OCCURRENCES = 16
 _LAST = "\U0010ffff"
 
 
@@ -103,7 +104,7 @@ class TextIndex:
         fields = table.searchable()
         tolerant = words
         if self.rules.exact_attributes or self.rules.exact_numbers:
-            tolerant = self._tolerant_after(postings, fields, touched)
+            tolerant = yield from self._tolerant_after(postings, fields, touched)
         return replace(
             self,
             fields=fields,
@@ -116,13 +117,15 @@ class TextIndex:
 
     def _tolerant_after(
         self, postings: Mapping[str, Packed], fields: Mapping[str, int], touched: Iterable[str]
-    ) -> Sequence[str]:
+    ) -> Generator[None, None, Sequence[str]]:
         exact = _exact_fields(self.rules, fields)
         came, gone = [], []
-        for word in touched:
+        for place, word in enumerate(touched):
+            if place % _WORDS_PER_STEP == 0:
+                yield
             was = self._is_tolerant(word)
             packed = postings.get(word)
-            now = packed is not None and _tolerant_part(self.rules, exact, word, packed) is not None
+            now = packed is not None and _has_tolerant_part(self.rules, exact, word, packed)
             if now and not was:
                 came.append(word)
             elif was and not now:
@@ -190,6 +193,15 @@ def _tolerant_part(rules: TextRules, exact: frozenset[int], word: str, packed: P
     if keep.all():
         return packed
     return packed[keep] if keep.any() else None
+
+
+def _has_tolerant_part(rules: TextRules, exact: frozenset[int], word: str, packed: Packed) -> bool:
+    """As `_tolerant_part`, which is slow for the many words of few occurrences."""
+    if rules.exact_numbers and is_numeric(word):
+        return False
+    if any(field not in exact for field in fields_of(packed[:_FIRST_OCCURRENCES]).tolist()):
+        return True
+    return len(packed) > _FIRST_OCCURRENCES and _tolerant_part(rules, exact, word, packed) is not None
 
 
 def _changed(before: Packed | None, removed: array[int] | None, added: array[int] | None) -> Packed:
