@@ -20,6 +20,7 @@ from miroir.core.reserved_words import (
 )
 from miroir.meili.auth import combine_filters, rule_filter
 from miroir.meili.commands import Access, Call, MultiSearch, SearchQuery, SimilarQuery
+from miroir.services.readers import Readers
 from miroir.services.reads import Reads
 
 INCLUDE_METADATA = "meili-include-metadata"
@@ -73,6 +74,19 @@ def read_handlers(reads: Reads) -> Mapping[str, Handler]:
         "document.get": _of_index(reads.document_get),
         "index.fields": _of_index(reads.fields),
     }
+
+
+def watched(handlers: Mapping[str, Handler], readers: Readers) -> Mapping[str, Handler]:
+    """The same handlers, each read known to `readers` from its beginning to its end."""
+
+    def one(handler: Handler) -> Handler:
+        async def handle(call: Call) -> Answer:
+            with readers.reading():
+                return await handler(call)
+
+        return handle
+
+    return {route: one(handler) for route, handler in handlers.items()}
 
 
 def restricted(query: Q, access: Access, index_uid: str) -> Q:

@@ -82,6 +82,9 @@ class Completion:
         self._limits = limits
         self._now_ns = now_ns
         self.delivery: Delivery | None = None  #: set by the write path, which makes both
+        #: (op, node): the op's task does not wait for a node that changes its rules later
+        self.is_second: Callable[[int, str], bool] = lambda op, node: False
+        self.on_commit: Callable[[int], None] = lambda op: None  #: an op has ended, readers are told next
         self.mending: Mending | None = None  #: the same
         self._queue = NameQueues()
         self._outcomes: dict[int, dict[str, dict[str, Any] | None]] = {}
@@ -182,7 +185,11 @@ class Completion:
             return Verdict()
         concerned = self._writer.concerned(op.id)
         physical = resolution.physical
-        absent = {node for node in concerned if physical is not None and self._absent(physical, node)}
+        absent = {
+            node
+            for node in concerned
+            if physical is not None and (self._absent(physical, node) or self.is_second(op.id, node))
+        }
         verdict = judge(concerned, self._outcomes.get(op.id, {}), absent=absent)
         if verdict is not None and resolution.error is not None:
             return Verdict(error=resolution.error, lagging=verdict.lagging, stale=verdict.stale)
@@ -365,6 +372,7 @@ class Completion:
             self._log.open_count -= 1
             self._outcomes.pop(op.id, None)
             self._note_done(op.id)
+            self.on_commit(op.id)
         if self.mending is not None:
             self.mending.add(refused)
         self._cluster.lanes.update(found.lanes)

@@ -242,7 +242,7 @@ class Delivery:
         if lane.phase is Phase.UNSURE:
             return self._look_up(track)
         hold = self._hold_from(track.physical, track.node)
-        if hold is not None and lane.cursor < len(lane.log) and lane.log[lane.cursor].id >= hold * STEPS:
+        if hold is not None and lane.cursor < len(lane.log) and op_of(lane.log[lane.cursor].id) >= hold:
             return None
         limits = self._limits
         request = lane.next_request(

@@ -37,8 +37,10 @@ from miroir.services.mending import Mending
 from miroir.services.node_requests import RequestWriter
 from miroir.services.oplog import OpLog
 from miroir.services.prober import Prober
+from miroir.services.readers import Readers
 from miroir.services.registry import Registry
 from miroir.services.retention import Retention
+from miroir.services.rollouts import Rollouts
 from miroir.services.sequencer import Sequencer
 from miroir.services.stats import Stats
 from miroir.services.tasks import Tasks
@@ -86,7 +88,18 @@ class WritePath:
             rng,
             ended=self.completion.ended,
             changed=self.completion.wake,
+            hold_from=lambda physical, node: self.rollouts.hold_from(physical, node),
         )
+        self.readers = Readers()
+        self.rollouts = Rollouts(
+            self.cluster,
+            self.readers,
+            limits,
+            wake_lanes=self.delivery.wake_index,
+            wake_completion=self.completion.wake,
+        )
+        self.completion.is_second = self.rollouts.is_second
+        self.completion.on_commit = self.rollouts.end
         self.tasks = Tasks(store, self.log, now_ns, changed=self.sequencer.wake)
         self.stats = Stats(transport, self.cluster, self.log)
         self.retention = Retention(self.log, self.cluster, self.delivery, writer, self.tasks, limits, now_ns)
@@ -138,6 +151,8 @@ class WritePath:
         for op_id in sorted(self.log.ops):
             op, resolution = self.log.ops[op_id], self.log.resolutions.get(op_id)
             if op.stage != "accepted" and resolution is not None:
+                if op.stage == "sequenced":
+                    self.rollouts.begin(op, resolution)
                 self.delivery.add(op, resolution)
                 if op.stage == "sequenced":
                     self.completion.started(op)
@@ -152,6 +167,7 @@ class WritePath:
                 ("delivery", self.delivery.run()),
                 ("mending", self.mending.run()),
                 ("completion", self.completion.run()),
+                ("rollouts", self.rollouts.run()),
                 ("prober", self.prober.run()),
                 ("retention", self.retention.run()),
                 ("leftovers", self.leftovers.run()),
@@ -165,6 +181,7 @@ class WritePath:
         self.sequencer.add(op)
 
     def _deliver(self, op: OpRecord, resolution: Resolution) -> None:
+        self.rollouts.begin(op, resolution)
         self.delivery.add(op, resolution)
         self.completion.started(op)
 
