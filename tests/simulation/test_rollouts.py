@@ -41,15 +41,16 @@ async def totals_while_changing(cluster: SimCluster, after: Any = None) -> tuple
             totals.append(reply.body["estimatedTotalHits"])
             await asyncio.sleep(0.01)
 
-    readers = [asyncio.ensure_future(read()) for _ in range(4)]
-    await asyncio.sleep(0.2)
-    reply = await cluster.ask("PATCH", "/indexes/m/settings", {"searchableAttributes": ["new"]})
-    if after is not None:
-        await after()
-    task = await task_end(cluster, reply.body["taskUid"])
-    await asyncio.sleep(1.0)
-    over.set()
-    await asyncio.gather(*readers)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(read())
+        await asyncio.sleep(0.2)
+        reply = await cluster.ask("PATCH", "/indexes/m/settings", {"searchableAttributes": ["new"]})
+        if after is not None:
+            await after()
+        task = await task_end(cluster, reply.body["taskUid"])
+        await asyncio.sleep(1.0)
+        over.set()
     return totals, task
 
 
