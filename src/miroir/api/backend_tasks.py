@@ -45,15 +45,11 @@ def task_handlers(writes: WritePath) -> Mapping[str, Handler]:
         return json_reply(200, words.summary(await tasks.delete(call.args, call.access)))
 
     async def list_batches(call: Call) -> Answer:
-        page = words.select_batches(tasks.all(), tasks.batches(), call.args, call.access)
-        return 200, words.batches_view(page)
+        return 200, tasks.batches_view(call.args, call.access)
 
     async def get_batch(call: Call) -> Answer:
-        batch = tasks.batches().get(call.args)
-        members = [task for task in tasks.all() if task.batch_uid == call.args]
-        if batch is None or not words.batch_visible(members, call.access):
-            raise words.batch_not_found(call.args)
-        return 200, words.batch_view(batch, members)
+        found = tasks.find_batch(call.args, call.access)
+        return 200, words.batch_view(found.batch, found.tasks)
 
     return {
         "tasks.list": list_all,

@@ -318,6 +318,11 @@ def select_page(tasks: Sequence[Task], query: TasksQuery, access: Access | None 
     return _page(matching, query, _shown(query.filter, access))
 
 
+def page_of(matching: Sequence[Task], query: TasksQuery, access: Access | None = None) -> TaskPage:
+    """The same of tasks that are known to match, oldest first."""
+    return _page(matching, query, _shown(query.filter, access))
+
+
 def batch_visible(tasks: Iterable[Task], access: Access) -> bool:
     """Whether a credential may see a batch: one that is about no index, or about at least one it may see."""
     uids = {uid for task in tasks for uid in indexes_of(task)}
@@ -336,7 +341,11 @@ def select_batches(
     if not is_unrestricted(query.filter):
         test = predicate(query.filter)
         matching = [uid for uid in matching if any(map(test, members[uid]))]
-    found = [BatchTasks(batches[uid], members[uid]) for uid in matching]
+    return page_of_batches([BatchTasks(batches[uid], members[uid]) for uid in matching], query, access)
+
+
+def page_of_batches(found: Sequence[BatchTasks], query: TasksQuery, access: Access | None = None) -> TaskPage:
+    """The same of batches that are known to match, oldest first."""
     if access is None or access.index_patterns is None:
         return _page(found, query, None)
     scope = access

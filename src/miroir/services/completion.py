@@ -411,7 +411,8 @@ class Completion:
     def _relabel(self, op: int, names: dict[str, str], fresh: dict[int, Task]) -> dict[int, Task]:
         """Tasks before `op` under their new names."""
         changed = {}
-        for uid, task in {**self._log.tasks, **fresh}.items():
+        tasks = self._log.tasks
+        for uid in {*tasks.about(names), *fresh}:
             if uid < op:
                 moved = relabel(task, names)
                 if moved is not task and moved != task:

@@ -55,7 +55,7 @@ def observe(writes: WritePath, sightings: Sightings) -> Observed:
         sights=_sights(sightings),
         lag_ops=lag_ops,
         lag_seconds=lag_seconds,
-        tasks=Counter(task.status for task in writes.log.tasks.values()),
+        tasks=writes.log.tasks.counts(),
         log_bytes=writes.log.payload_bytes,
         log_oldest_s=0.0 if begun_s is None else max(0.0, now_s - begun_s),
     )

@@ -19,6 +19,7 @@ import structlog
 
 from miroir.core.ops import TASK_TYPES, OpKind
 from miroir.core.records import IdempotencyRecord, LaneRecord, OpRecord, Resolution, decode, encode
+from miroir.core.task_table import TaskTable
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
 from miroir.meili.tasks import Task
@@ -62,7 +63,7 @@ class OpLog:
         self._wake = asyncio.Event()
         self.ops: dict[int, OpRecord] = {}  #: in the log, done ones until they are dropped
         self.resolutions: dict[int, Resolution] = {}
-        self.tasks: dict[int, Task] = {}
+        self.tasks = TaskTable()
         self.claimed: set[int] = set()  #: being sequenced: too late to cancel
         self.open_count = 0  #: ops whose task has not ended
         self.payload_bytes = 0
@@ -80,7 +81,7 @@ class OpLog:
         def load(reader: Reader) -> None:
             self.ops = {o.id: o for _, v in reader.scan(Table.OPS) for o in (decode(OpRecord, v),)}
             self.resolutions = {int(k[0]): decode(Resolution, v) for k, v in reader.scan(Table.RESOLUTIONS)}
-            self.tasks = {int(k[0]): decode(Task, v) for k, v in reader.scan(Table.TASKS)}
+            self.tasks = TaskTable(decode(Task, v) for _, v in reader.scan(Table.TASKS))
 
         self._store.read(load)
         self.payload_bytes = sum(op.payload_bytes for op in self.ops.values())

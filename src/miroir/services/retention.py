@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 
 import msgspec
 import structlog
@@ -114,9 +115,5 @@ class Retention:
         count = len(self._log.tasks)
         if count <= self._limits.tasks_max:
             return
-        oldest = [
-            uid
-            for uid in sorted(self._log.tasks)
-            if self._log.tasks[uid].status in FINISHED and uid not in self._log.ops
-        ]
-        await self._tasks.remove(oldest[: max(1, count // _TASKS_CUT)])
+        ended = (uid for uid in self._log.tasks.oldest(FINISHED) if uid not in self._log.ops)
+        await self._tasks.remove(list(islice(ended, max(1, count // _TASKS_CUT))))

@@ -38,7 +38,7 @@ class Stats:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._of_node(node)) for node in sorted(self._cluster.live)]
         answers = [answer for task in tasks if (answer := task.result()) is not None]
-        busy = {t.index_uid for t in self._log.tasks.values() if t.status == "processing"}
+        busy = {task.index_uid for task in self._log.tasks.with_status("processing")}
         indexes = {}
         updates = []
         for uid in wanted:

@@ -10,7 +10,7 @@ import msgspec
 from miroir.core.records import encode
 from miroir.meili import tasks as words
 from miroir.meili.commands import Access, TasksQuery, TasksSelect
-from miroir.meili.tasks import FINISHED, Batch, Task
+from miroir.meili.tasks import FINISHED, BatchTasks, Task
 from miroir.ports.store import Store, Table, Tx
 from miroir.services.oplog import OpLog
 from miroir.services.persisting import persist
@@ -32,13 +32,17 @@ class Tasks:
         tasks = self._log.tasks
         return [tasks[uid] for uid in sorted(tasks)]
 
-    def batches(self) -> dict[int, Batch]:
-        """Every batch by uid: each task that was started is one."""
-        return {
-            task.uid: Batch(uid=task.uid, started_at=task.started_at or 0, finished_at=task.finished_at)
-            for task in self._log.tasks.values()
-            if task.batch_uid == task.uid
-        }
+    def batches_view(self, query: TasksQuery, access: Access) -> dict[str, Any]:
+        """GET /batches: each task that was started is one."""
+        found = self._log.tasks.matching_batches(query.filter)
+        return words.batches_view(words.page_of_batches(found, query, access))
+
+    def find_batch(self, uid: int, access: Access) -> BatchTasks:
+        """One batch. Raises ApiError batch_not_found, also for one the key may not see."""
+        found = self._log.tasks.batch(uid)
+        if found is None or not words.batch_visible(found.tasks, access):
+            raise words.batch_not_found(uid)
+        return found
 
     def find(self, uid: int, access: Access) -> Task:
         """One task. Raises ApiError task_not_found, also for one the key may not see."""
@@ -49,7 +53,7 @@ class Tasks:
 
     def list_view(self, query: TasksQuery, access: Access) -> dict[str, Any]:
         """GET /tasks."""
-        return words.list_view(words.select_page(self.all(), query, access))
+        return words.list_view(words.page_of(self._log.tasks.matching(query.filter), query, access))
 
     async def cancel(self, selection: TasksSelect, access: Access) -> Task:
         """Cancel what was selected and has not reached any node; the rest goes on.
@@ -58,8 +62,8 @@ class Tasks:
         no longer be taken back alone.
         """
         now = self._now_ns()
-        matched = words.select(self.all(), selection, access)
-        victims = [task for task in words.cancelable(self.all(), matched) if self._is_cancelable(task.uid)]
+        matched = self._select(selection, access)
+        victims = [self._log.tasks[uid] for uid in matched if self._is_cancelable(uid)]
         details = {
             "matchedTasks": len(matched),
             "canceledTasks": len(victims),
@@ -96,8 +100,8 @@ class Tasks:
     async def delete(self, selection: TasksSelect, access: Access) -> Task:
         """Delete the finished ones of what was selected."""
         now = self._now_ns()
-        matched = words.select(self.all(), selection, access)
-        victims = [task.uid for task in words.deletable(self.all(), matched) if self._is_done(task.uid)]
+        matched = self._select(selection, access)
+        victims = [uid for uid in matched if self._is_done(uid)]
         details = {
             "matchedTasks": len(matched),
             "deletedTasks": len(victims),
@@ -113,6 +117,9 @@ class Tasks:
         for uid in uids:
             self._log.tasks.pop(uid, None)
 
+    def _select(self, selection: TasksSelect, access: Access) -> list[int]:
+        return words.select(self._log.tasks.matching(selection.filter), selection, access)
+
     def _is_cancelable(self, uid: int) -> bool:
         op = self._log.ops.get(uid)
         return (
@@ -124,7 +131,7 @@ class Tasks:
 
     def _is_done(self, uid: int) -> bool:
         op = self._log.ops.get(uid)
-        return op is None or op.stage == "done"
+        return self._log.tasks[uid].status in FINISHED and (op is None or op.stage == "done")
 
 
 def _ended(kind: str, details: dict[str, Any], now_ns: int) -> Task:
