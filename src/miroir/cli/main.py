@@ -11,6 +11,9 @@ import click
 
 from miroir import __version__
 from miroir.cli import demo as demo_command
+from miroir.cli import doctor as doctor_commands
+from miroir.cli import nodes as nodes_commands
+from miroir.cli import operations as operations_commands
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -169,3 +172,17 @@ def config(form: str, file: Path | None) -> None:
     from miroir.cli.pages import config_form
 
     click.echo(config_form(form, file, os.environ), nl=False)
+
+
+for _command in (
+    nodes_commands.nodes,
+    nodes_commands.groups,
+    nodes_commands.rebalance,
+    nodes_commands.replication_factor,
+    nodes_commands.reshard,
+    nodes_commands.verify,
+    operations_commands.operations,
+    doctor_commands.doctor,
+    doctor_commands.explain,
+):
+    main.add_command(_command)

@@ -1,0 +1,160 @@
+"""`miroir nodes`, `groups`, `rebalance`, `replication-factor`, `reshard`, `verify`: change the cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+from rich.console import Console
+
+from miroir.cli.admin import Connection, reaching, table
+from miroir.cli.operations import begun
+
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+_WAIT = click.option("--wait", is_flag=True, help="Follow it to its end.")
+
+
+@click.group()
+def nodes() -> None:
+    """Nodes: add, list, drain, remove."""
+
+
+@nodes.command("list")
+@reaching
+def list_nodes(connection: Connection) -> None:
+    """All nodes and how many replicas each holds."""
+    connection.show(connection.ask("GET", "/_miroir/nodes")["results"], _show_nodes)
+
+
+@nodes.command("add")
+@click.argument("name")
+@click.argument("address")
+@click.option("--group", type=int, default=0, show_default=True, help="Replica group.")
+@_DRY_RUN
+@_WAIT
+@reaching
+def add_node(connection: Connection, name: str, address: str, group: int, dry_run: bool, wait: bool) -> None:
+    """Add the node NAME at the base URL ADDRESS; its share of the shards moves to it."""
+    body = {"id": name, "address": address, "replica_group": group}
+    begun(connection, connection.ask("POST", f"/_miroir/nodes{_query(dry_run)}", body), wait=wait)
+
+
+@nodes.command()
+@click.argument("name")
+@_DRY_RUN
+@_WAIT
+@reaching
+def drain(connection: Connection, name: str, dry_run: bool, wait: bool) -> None:
+    """Move everything off the node NAME."""
+    path = f"/_miroir/nodes/{quote(name)}/drain{_query(dry_run)}"
+    begun(connection, connection.ask("POST", path), wait=wait)
+
+
+@nodes.command()
+@click.argument("name")
+@_DRY_RUN
+@_WAIT
+@reaching
+def undrain(connection: Connection, name: str, dry_run: bool, wait: bool) -> None:
+    """Let the node NAME take shards again."""
+    path = f"/_miroir/nodes/{quote(name)}/undrain{_query(dry_run)}"
+    begun(connection, connection.ask("POST", path), wait=wait)
+
+
+@nodes.command("remove")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Also when it holds replicas; never the last in-sync copy.")
+@_DRY_RUN
+@_WAIT
+@reaching
+def remove_node(connection: Connection, name: str, force: bool, dry_run: bool, wait: bool) -> None:
+    """Let the node NAME go; drain it first."""
+    path = f"/_miroir/nodes/{quote(name)}{_query(dry_run, force=force)}"
+    begun(connection, connection.ask("DELETE", path), wait=wait)
+
+
+@click.group()
+def groups() -> None:
+    """Replica groups: independent sets of nodes, each holding everything."""
+
+
+@groups.command("add")
+@click.argument("number", type=int)
+@click.argument("members", nargs=-1, required=True)
+@_DRY_RUN
+@_WAIT
+@reaching
+def add_group(
+    connection: Connection, number: int, members: tuple[str, ...], dry_run: bool, wait: bool
+) -> None:
+    """Add the group NUMBER with nodes given as ID=ADDRESS."""
+    listed = []
+    for member in members:
+        name, separator, address = member.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{member}: expected ID=ADDRESS")
+        listed.append({"id": name, "address": address})
+    body = {"id": number, "nodes": listed}
+    begun(connection, connection.ask("POST", f"/_miroir/replica_groups{_query(dry_run)}", body), wait=wait)
+
+
+@groups.command("remove")
+@click.argument("number", type=int)
+@_DRY_RUN
+@_WAIT
+@reaching
+def remove_group(connection: Connection, number: int, dry_run: bool, wait: bool) -> None:
+    """Remove the group NUMBER and its nodes."""
+    path = f"/_miroir/replica_groups/{number}{_query(dry_run)}"
+    begun(connection, connection.ask("DELETE", path), wait=wait)
+
+
+@click.command()
+@_DRY_RUN
+@_WAIT
+@reaching
+def rebalance(connection: Connection, dry_run: bool, wait: bool) -> None:
+    """Bring every index to where it should stand."""
+    begun(connection, connection.ask("POST", f"/_miroir/rebalance{_query(dry_run)}"), wait=wait)
+
+
+@click.command("replication-factor")
+@click.argument("copies", type=int)
+@_DRY_RUN
+@_WAIT
+@reaching
+def replication_factor(connection: Connection, copies: int, dry_run: bool, wait: bool) -> None:
+    """Keep COPIES of every shard in each group."""
+    path = f"/_miroir/replication_factor{_query(dry_run)}"
+    begun(connection, connection.ask("PUT", path, {"replication_factor": copies}), wait=wait)
+
+
+@click.command()
+@click.argument("index")
+@click.argument("shards", type=int)
+@reaching
+def reshard(connection: Connection, index: str, shards: int) -> None:
+    """Change the number of shards of INDEX (not available yet: says what to do instead)."""
+    path = f"/_miroir/indexes/{quote(index, safe='')}/reshard"
+    begun(connection, connection.ask("POST", path, {"shards": shards}), wait=False)
+
+
+@click.command()
+@reaching
+def verify(connection: Connection) -> None:
+    """Compare replicas with each other (not available yet: says so)."""
+    begun(connection, connection.ask("POST", "/_miroir/verify"), wait=False)
+
+
+def _query(dry_run: bool, *, force: bool = False) -> str:
+    wanted = [name for name, on in (("dry_run=true", dry_run), ("force=true", force)) if on]
+    return f"?{'&'.join(wanted)}" if wanted else ""
+
+
+def _show_nodes(found: list[dict[str, Any]], console: Console) -> None:
+    rows = table("node", "group", "lifecycle", "health", "replicas")
+    for node in found:
+        health = "[green]live[/]" if node["live"] else "[red]down[/]"
+        rows.add_row(node["id"], str(node["replica_group"]), node["lifecycle"], health, str(node["replicas"]))
+    console.print(rows)
