@@ -6,12 +6,14 @@ a shard happens to show. Nodes are given a larger `maxValuesPerFacet` than the c
 
 from __future__ import annotations
 
+import heapq
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from miroir.core.reserved import is_reserved
 from miroir.core.topology import IndexView
+from miroir.meili.folding import normalize_whole
 
 DEFAULT_MAX_VALUES = 100
 #: Up to this many candidates a node sorts numbers as text.
@@ -35,6 +37,7 @@ class FacetSum:
     def __init__(self) -> None:
         self._counts: dict[str, dict[ValueKey, int]] = {}
         self._shown: dict[str, dict[ValueKey, tuple[int, str]]] = {}
+        self._doubtful: dict[str, set[ValueKey]] = {}  #: values that nodes spell differently
         self._stats: Stats = {}
         self._reduced = False
 
@@ -55,8 +58,12 @@ class FacetSum:
             for text, key in _typed(values, bounds):
                 count = values[text]
                 counts[key] = counts.get(key, 0) + sign * count
-                if sign > 0 and (key not in shown or shown[key][0] < count):
-                    shown[key] = (count, text)
+                if sign > 0:
+                    before = shown.get(key)
+                    if before is not None and before[1] != text:
+                        self._doubtful.setdefault(field, set()).add(key)
+                    if before is None or before[0] < count:
+                        shown[key] = (count, text)
         if sign > 0:
             for field, bounds in stats.items():
                 if is_reserved(field):
@@ -72,10 +79,32 @@ class FacetSum:
         """Counts by value of one field, those above zero."""
         return {key: count for key, count in self._counts.get(field, {}).items() if count > 0}
 
-    def distribution(self, index: IndexView, candidates: int, *, without: str | None = None) -> Distribution:
-        """What the client sees: fields by name, values ordered and cut. `without` is a field nobody asked for."""
+    def doubtful(self, index: IndexView, candidates: int, asked: Sequence[str]) -> list[tuple[str, str]]:
+        """(field, some spelling) of values that will be shown but that nodes spell differently."""
+        return [
+            (field, self._shown[field][key][1])
+            for field, keys in sorted(self._doubtful.items())
+            for key, _ in self._chosen(field, index, candidates, asked)
+            if key in keys
+        ]
+
+    def spell(self, field: str, text: str) -> None:
+        """Show a value as `text`."""
+        self._shown[field][True, normal_form(text)] = (0, text)
+
+    def distribution(
+        self, index: IndexView, candidates: int, asked: Sequence[str] = ("*",), *, without: str | None = None
+    ) -> Distribution:
+        """What the client sees: fields by name, values ordered and cut.
+
+        `asked` are the facets of the request: a field that comes only with a parent of its does not follow
+        `sortFacetValuesBy`. `without` is a field nobody asked for.
+        """
         return {
-            field: self._ordered(field, index, candidates)
+            field: {
+                self._shown[field][key][1]: count
+                for key, count in self._chosen(field, index, candidates, asked)
+            }
             for field in sorted(self._counts)
             if field != without
         }
@@ -91,29 +120,39 @@ class FacetSum:
                     bounds[field] = {"min": min(numbers), "max": max(numbers)}
         return {field: bounds[field] for field in sorted(bounds) if field != without}
 
-    def _ordered(self, field: str, index: IndexView, candidates: int) -> dict[str, int]:
-        limit, order = max_values(index), facet_order(index, field)
-        shown = self._shown[field]
+    def _chosen(
+        self, field: str, index: IndexView, candidates: int, asked: Sequence[str]
+    ) -> list[tuple[ValueKey, int]]:
+        """Values in their order, up to the limit, with their counts."""
+        limit = max_values(index)
+        by_count = facet_order(index, field) == "count" and any(_names(name, field) for name in asked)
         counted = [(key, count) for key, count in self._counts[field].items() if count > 0]
         numbers = [item for item in counted if not item[0][0]]
         strings = [item for item in counted if item[0][0]]
-        if order == "count":
+        if by_count:
             numbers.sort(key=lambda item: (item[1], item[0][1]), reverse=True)
             strings.sort(key=lambda item: (item[1], item[0][1]), reverse=True)
         else:
             if candidates <= _TEXT_ORDER_CANDIDATES:
+                shown = self._shown[field]
                 numbers.sort(key=lambda item: shown[item[0]][1])
             else:
                 numbers.sort(key=lambda item: item[0][1])
             strings.sort(key=lambda item: item[0][1])
-        exact_cut = order == "alpha" and candidates <= _TEXT_ORDER_CANDIDATES
+        exact_cut = not by_count and candidates <= _TEXT_ORDER_CANDIDATES
         if len(numbers) < limit or exact_cut:
             strings = strings[: max(0, limit - len(numbers))]
         # else: numbers alone reach the limit, and then a node forgets to cut the strings
-        result: dict[str, int] = {}
-        for key, count in numbers[:limit] + strings:
-            result[shown[key][1]] = count
-        return result
+        return numbers[:limit] + strings
+
+
+def _names(pattern: str, field: str) -> bool:
+    """Whether a requested facet names the field itself."""
+    if pattern.startswith("*") and pattern.endswith("*"):
+        return pattern == "*" or pattern[1:-1] in field
+    if pattern.startswith("*"):
+        return field.endswith(pattern[1:])
+    return field.startswith(pattern[:-1]) if pattern.endswith("*") else field == pattern
 
 
 def _typed(values: Mapping[str, int], bounds: Mapping[str, float] | None) -> Iterable[tuple[str, ValueKey]]:
@@ -144,37 +183,64 @@ def max_values(index: IndexView) -> int:
 
 
 def facet_order(index: IndexView, field: str) -> str:
-    """`alpha` or `count` for a field: its own entry, the longest pattern that fits it, or `*`."""
+    """`alpha` or `count` for a field: its own entry, or that of `*`."""
     orders = (index.settings.get("faceting") or {}).get("sortFacetValuesBy") or {}
-    if field in orders:
-        return str(orders[field])
-    fitting = [
-        name
-        for name in orders
-        if name != "*"
-        and (
-            (name.endswith("*") and field.startswith(name[:-1]))
-            or (name.startswith("*") and field.endswith(name[1:]))
-        )
-    ]
-    if fitting:
-        return str(orders[max(fitting, key=len)])
-    return str(orders.get("*", "alpha"))
+    return str(orders.get(field, orders.get("*", "alpha")))
 
 
-def merge_facet_hits(
-    answers: Sequence[Sequence[Mapping[str, Any]]], index: IndexView, facet: str
-) -> list[dict[str, Any]]:
-    """Facet search: values of all nodes summed, ordered, cut."""
-    counts: dict[str, int] = {}
-    shown: dict[str, tuple[int, str]] = {}
-    for hits in answers:
-        for hit in hits:
-            key = normal_form(hit["value"])
-            counts[key] = counts.get(key, 0) + hit["count"]
-            if key not in shown or shown[key][0] < hit["count"]:
-                shown[key] = (hit["count"], hit["value"])
-    keys = sorted(counts)
-    if facet_order(index, facet) == "count":
-        keys.sort(key=lambda key: (counts[key], key), reverse=True)
-    return [{"value": shown[key][1], "count": counts[key]} for key in keys[: max_values(index)]]
+class FacetHits:
+    """Facet search: values of all nodes summed, ordered, cut.
+
+    Values come in the order of their normal form; those that match a query in the order of a stronger one.
+    """
+
+    def __init__(self, *, queried: bool) -> None:
+        self._queried = queried
+        self._counts: dict[str, int] = {}
+        self._shown: dict[str, tuple[int, str]] = {}
+        self._doubtful: set[str] = set()
+
+    def add(self, value: str, count: int) -> None:
+        """One value as a node shows it."""
+        key = normal_form(value)
+        self._counts[key] = self._counts.get(key, 0) + count
+        known = self._shown.get(key)
+        if known is not None and known[1] != value:
+            self._doubtful.add(key)
+        if known is None or known[0] < count:
+            self._shown[key] = (count, value)
+
+    def recount(self, counts: Mapping[str, int]) -> None:
+        """Other counts, by normal form; values without one go."""
+        self._counts = {key: counts[key] for key in self._counts if counts.get(key, 0) > 0}
+
+    def doubtful(self, index: IndexView, facet: str) -> list[str]:
+        """Spellings of the values that will be shown but that nodes spell differently."""
+        return [self._shown[key][1] for key in self._chosen(index, facet) if key in self._doubtful]
+
+    def spell(self, text: str) -> None:
+        """Show a value as `text`."""
+        self._shown[normal_form(text)] = (0, text)
+
+    def hits(self, index: IndexView, facet: str) -> list[dict[str, Any]]:
+        """What the client sees."""
+        return [
+            {"value": self._shown[key][1], "count": self._counts[key]} for key in self._chosen(index, facet)
+        ]
+
+    def _chosen(self, index: IndexView, facet: str) -> list[str]:
+        limit = max_values(index)
+        keys = sorted(self._counts)
+        if self._queried:
+            keys.sort(key=normalize_whole)
+        if facet_order(index, facet) != "count":
+            return keys[:limit]
+        # A full heap gives up its worst member for any later value that is at least as frequent.
+        heap: list[tuple[int, str, str]] = []
+        for key in keys:
+            entry = (self._counts[key], self._shown[key][1], key)
+            if len(heap) < limit:
+                heapq.heappush(heap, entry)
+            elif heap and heap[0][0] <= entry[0]:
+                heapq.heapreplace(heap, entry)
+        return [key for _, _, key in sorted(heap, reverse=True)]

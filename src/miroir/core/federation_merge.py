@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from miroir.core.distinct import distinct_keys
+from miroir.core.distinct import distinct_keys, number_text
+from miroir.core.facet_merge import normal_form
 from miroir.core.merging import Hit
 from miroir.core.projection import at_path
 from miroir.core.score_order import Value, compare, weighted
@@ -38,50 +39,67 @@ class Placed:
     score: float  #: weighted
 
 
-def federate(lists: Sequence[QueryHits], depth: int, distinct: str | None) -> tuple[list[Placed], int]:
-    """The first `depth` hits of all queries, and how many a federation-wide `distinct` rejected.
+@dataclass(frozen=True, slots=True)
+class Federated:
+    """Hits in order, and those that a federation-wide `distinct` rejected."""
 
-    A document that several queries of one index found is kept once, at its better place.
-    """
-    result: list[Placed] = []
-    seen: set[tuple[str, str]] = set()
+    kept: list[Placed]
+    rejected: list[Placed]
+
+
+def federate_index(lists: Sequence[QueryHits], depth: int, distinct: str | None) -> Federated:
+    """The first `depth` hits of the queries of one index; a document is kept once, at its better place."""
+    found = Federated([], [])
+    seen: set[str] = set()
     values_seen: set[Any] = set()
-    rejected = 0
-    for each in _in_order(lists):
-        if len(result) == depth:
+    for each in _in_order([list(_placed(query)) for query in lists]):
+        if len(found.kept) == depth:
             break
-        identity = (each.query.index_uid, each.hit.seq)
-        if identity in seen:
+        if each.hit.seq in seen:
             continue
-        seen.add(identity)
-        if distinct is not None:
-            keys = distinct_keys(at_path(each.hit.body, distinct))
-            if keys and not values_seen.isdisjoint(keys):
-                rejected += 1
-                continue
-            values_seen.update(keys)
-        result.append(each)
-    return result, rejected
+        seen.add(each.hit.seq)
+        _keep_or_reject(each, found, distinct, values_seen)
+    return found
 
 
-def _in_order(lists: Sequence[QueryHits]) -> Iterator[Placed]:
+def federate(lists: Sequence[Sequence[Placed]], distinct: str | None) -> Federated:
+    """The hits of all indexes, which stand in the order of their uids."""
+    found = Federated([], [])
+    values_seen: set[Any] = set()
+    for each in _in_order(lists):
+        _keep_or_reject(each, found, distinct, values_seen)
+    return found
+
+
+def _keep_or_reject(each: Placed, found: Federated, distinct: str | None, values_seen: set[Any]) -> None:
+    keys = [] if distinct is None else distinct_keys(at_path(each.hit.body, distinct))
+    if values_seen.isdisjoint(keys):
+        values_seen.update(keys)
+        found.kept.append(each)
+    else:
+        found.rejected.append(each)
+
+
+def _in_order(lists: Sequence[Sequence[Placed]]) -> Iterator[Placed]:
     """Head against head: the comparison is no order over all hits (G.1, 4), so sorting would not do."""
-    streams = [_placed(query) for query in lists]
-    heads = [next(stream, None) for stream in streams]
+    places = [0] * len(lists)
     while True:
         best: int | None = None
-        for place, head in enumerate(heads):
-            if head is None:
-                continue
-            first = None if best is None else heads[best]
-            if first is None or compare(head.values, first.values, head.score, first.score) < 0:
-                best = place
+        for number, hits in enumerate(lists):
+            if places[number] < len(hits) and (
+                best is None or _stands_before(hits[places[number]], lists[best][places[best]])
+            ):
+                best = number
         if best is None:
             return
-        chosen = heads[best]
-        assert chosen is not None
-        yield chosen
-        heads[best] = next(streams[best], None)
+        yield lists[best][places[best]]
+        places[best] += 1
+
+
+def _stands_before(one: Placed, other: Placed) -> bool:
+    """Ties go to the query that says it was asked first."""
+    order = compare(one.values, other.values, one.score, other.score)
+    return order < 0 or (order == 0 and one.query.shown_position < other.query.shown_position)
 
 
 def _placed(query: QueryHits) -> Iterator[Placed]:
@@ -97,6 +115,23 @@ def federation_mark(placed: Placed) -> dict[str, Any]:
         "queriesPosition": placed.query.shown_position,
         "weightedRankingScore": placed.score,
     }
+
+
+def without_rejected(
+    distribution: Mapping[str, Mapping[str, int]], rejected: Sequence[Placed]
+) -> dict[str, dict[str, int]]:
+    """The facets of an index with the values of rejected hits taken off; values that reach 0 vanish."""
+    reduced: dict[str, dict[str, int]] = {}
+    for facet, values in distribution.items():
+        left = dict(values)
+        shown = {normal_form(text): text for text in values}
+        for each in rejected:
+            for is_string, key in distinct_keys(at_path(each.hit.body, facet)):
+                text = shown.get(str(key)) if is_string else number_text(key)
+                if text is not None and left.get(text, 0) > 0:
+                    left[text] -= 1
+        reduced[facet] = {text: count for text, count in left.items() if count}
+    return reduced
 
 
 def merge_index_facets(

@@ -50,6 +50,28 @@ class SearchPlan:
         return min(self.offset + self.limit, self.max_total_hits)
 
 
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """What decides which documents a search finds, without how they are shown."""
+
+    body: JsonObject
+    filter: FilterValue | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the filter alone decides."""
+        return not str(self.body.get("q") or "").strip() and "hybrid" not in self.body
+
+
+def matching_of(index: IndexView, query: SearchQuery) -> Matching:
+    """What a query finds, as each node is asked."""
+    proof = shard_proof(index, query.filter)
+    kind = kind_of(query)
+    if kind != "keyword":  # of everything that passes the filter, each has its place
+        return Matching({}, proof)
+    return Matching(_matching(query), proof)
+
+
 def plan_search(
     index: IndexView,
     query: SearchQuery,
@@ -84,7 +106,9 @@ def plan_search(
     body = dict(matching)
     body |= {"offset": 0, "limit": depth, "showRankingScore": True, "showRankingScoreDetails": True}
     if query.distinct:
-        body["distinct"] = query.distinct  # the setting's attribute need not be filterable, the parameter's must
+        body["distinct"] = (
+            query.distinct
+        )  # the setting's attribute need not be filterable, the parameter's must
     if query.facets:
         body["facets"] = list(query.facets)
     if two_phase:
@@ -303,6 +327,23 @@ def distinct_values(plan: SearchPlan, share: Share) -> JsonObject:
 def only(seqs: Sequence[str]) -> str:
     """A filter for exactly these documents of a shard, by their sequence."""
     return f"{SEQ_FIELD} IN [{', '.join(quoted(seq) for seq in seqs)}]"
+
+
+def sequences(matching: Matching, share: Share, *filters: FilterValue) -> JsonObject:
+    """Asks a node for the sequences of everything that matches, as the values of a facet."""
+    body = matching.body | {"limit": 0, "facets": [SEQ_FIELD]}
+    return with_filter(body, share.shard_filter, matching.filter, *filters)
+
+
+def facets_of(share: Share, facets: Sequence[str], seqs: Sequence[str]) -> JsonObject:
+    """Asks a node for the facets of exactly these documents, as far as it answers for them."""
+    return with_filter({"limit": 0, "facets": list(facets)}, share.shard_filter, only(seqs))
+
+
+def first_document(share: Share, field: str, *filters: FilterValue | None) -> JsonObject:
+    """Asks a node for one attribute of the first document that passes; a body of /documents/fetch."""
+    body: JsonObject = {"limit": 1, "sort": [f"{SEQ_FIELD}:asc"], "fields": [field, SEQ_FIELD]}
+    return with_filter(body, share.shard_filter, *filters)
 
 
 def quoted(value: str) -> str:

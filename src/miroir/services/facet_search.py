@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from miroir.core.facet_merge import merge_facet_hits
+from miroir.core.facet_merge import FacetHits
 from miroir.core.node_errors import as_api_error
 from miroir.core.reserved import is_reserved
 from miroir.core.search_plan import facet_search_body, shard_proof, with_filter
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery
 from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter
+from miroir.services.search import IndexSearch
+from miroir.services.spelling import Speller
+
+#: Hits that a node's accompanying search looks for.
+_SEARCHED = 20
 
 
 class FacetSearch:
@@ -18,6 +24,8 @@ class FacetSearch:
 
     def __init__(self, scatter: Scatter) -> None:
         self._scatter = scatter
+        self._search = IndexSearch(scatter)
+        self._speller = Speller(scatter)
 
     async def search(self, reading: Reading, query: FacetSearchQuery) -> dict[str, Any]:
         """The answer's JSON, `processingTimeMs` for the caller to fill in. Raises ApiError."""
@@ -36,7 +44,38 @@ class FacetSearch:
             )
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
-        hits = merge_facet_hits(
-            [answer.value["facetHits"] for answer in answers], reading.index, query.facet_name
+        hits = FacetHits(queried=query.facet_query is not None)
+        for answer in answers:
+            for hit in answer.value["facetHits"]:
+                hits.add(hit["value"], hit["count"])
+        counts = await self._counted(reading, query)
+        if counts is not None:
+            hits.recount(counts)
+        await self._speller.settle_hits(reading, hits, query.facet_name)
+        return {
+            "facetHits": hits.hits(reading.index, query.facet_name),
+            "facetQuery": query.facet_query,
+            "processingTimeMs": 0,
+        }
+
+    async def _counted(self, reading: Reading, query: FacetSearchQuery) -> dict[str, int] | None:
+        """Counts by normal form where a node counts only what a search of its own comes across.
+
+        That is so with a distinct attribute or a threshold; None where every match counts.
+        """
+        search = query.search
+        reduced = (
+            reading.index.settings.get("distinctAttribute") or search.ranking_score_threshold is not None
         )
-        return {"facetHits": hits, "facetQuery": query.facet_query, "processingTimeMs": 0}
+        if not reduced or (search.hybrid is not None and search.hybrid.semantic_ratio > 0.0):
+            return None
+        counting = replace(search, facets=(query.facet_name,), limit=_SEARCHED)
+        if query.exhaustive_facet_count:
+            counting = replace(counting, page=1, hits_per_page=0)
+        try:
+            ranked = await self._search.rank(reading, counting)
+        except ApiError:  # facets of the search need more rights than a facet search
+            return None
+        assert ranked.facets is not None
+        values = ranked.facets.values(query.facet_name)
+        return {str(key): count for (is_string, key), count in values.items() if is_string}

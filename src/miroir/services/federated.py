@@ -8,16 +8,25 @@ from dataclasses import replace
 from typing import Any
 
 from miroir.core.facet_merge import FacetSum, facet_order
-from miroir.core.federation_merge import Placed, QueryHits, federate, federation_mark, merge_index_facets
+from miroir.core.federation_merge import (
+    Federated,
+    Placed,
+    QueryHits,
+    federate,
+    federate_index,
+    federation_mark,
+    merge_index_facets,
+    without_rejected,
+)
 from miroir.core.federation_rules import check_comparable
 from miroir.core.hybrid_merge import is_semantic
-from miroir.core.node_errors import as_api_error
-from miroir.core.search_plan import federation_count_body, total_pages, window
+from miroir.core.search_plan import max_total_hits, total_pages, window
 from miroir.core.topology import IndexView
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Federation, FederationOptions, MultiSearch, SearchQuery
+from miroir.services.federated_counts import FederationCounts, IndexCount
 from miroir.services.ranked import Ranked
-from miroir.services.scatter import Ask, Builder, NodeRefusal, Reading, Scatter
+from miroir.services.scatter import Reading, Scatter
 from miroir.services.search import IndexSearch, finish, searchable_count
 
 
@@ -25,8 +34,8 @@ class FederatedSearch:
     """Runs the queries of a federation and merges their lists. `parallel` bounds the queries at a time."""
 
     def __init__(self, scatter: Scatter, *, parallel: int) -> None:
-        self._scatter = scatter
         self._search = IndexSearch(scatter)
+        self._counts = FederationCounts(scatter)
         self._parallel = parallel
 
     async def search(self, readings: Sequence[Reading], request: MultiSearch) -> dict[str, Any]:
@@ -44,25 +53,12 @@ class FederatedSearch:
         )
         offset, limit = window(page)
         lists = await self._rank_each(readings, request, offset + limit)
-        placed, rejected = federate(
-            [
-                QueryHits(
-                    index_uid=reading.index.uid,
-                    position=position,
-                    shown_position=_shown_position(request, position),
-                    weight=_options(request, position).weight,
-                    hits=ranked.hits,
-                    searchable_count=searchable_count(reading.index),
-                )
-                for position, (reading, ranked) in enumerate(zip(readings, lists, strict=True))
-            ],
-            offset + limit,
-            federation.distinct,
-        )
-        shown = placed[offset : offset + limit]
+        by_index = self._merged(readings, request, lists, offset + limit)
+        merged = federate([found.kept for found in by_index.values()], federation.distinct)
+        shown = merged.kept[offset : offset + limit]
         result: dict[str, Any] = {"hits": await self._finish(readings, lists, shown), "processingTimeMs": 0}
-        totals, facets = await self._count(readings, request, lists)
-        total = sum(totals.values()) - rejected
+        counts = await self._count(readings, request, lists, by_index)
+        total = max(0, sum(count.total for count in counts.values()) - len(merged.rejected))
         if page.is_paged:
             result["hitsPerPage"] = 20 if page.hits_per_page is None else page.hits_per_page
             result["page"] = 1 if page.page is None else page.page
@@ -70,28 +66,55 @@ class FederatedSearch:
             result["totalHits"] = total
         else:
             result |= {"limit": federation.limit, "offset": federation.offset, "estimatedTotalHits": total}
-        result |= _facets(readings, federation, facets, totals)
+        result |= _facets(readings, federation, counts, merged.rejected)
         if any(q.search.hybrid is not None and q.search.hybrid.semantic_ratio > 0 for q in request.queries):
             result["semanticHitCount"] = sum(1 for each in shown if is_semantic(each.hit))
         return result
 
+    def _merged(
+        self, readings: Sequence[Reading], request: MultiSearch, lists: Sequence[Ranked], depth: int
+    ) -> dict[str, Federated]:
+        """The hits of each index, in the order of the indexes' uids."""
+        assert request.federation is not None
+        by_index: dict[str, list[QueryHits]] = {}
+        reach: dict[str, int] = {}
+        for position, (reading, ranked) in enumerate(zip(readings, lists, strict=True)):
+            uid = reading.index.uid
+            reach[uid] = min(depth, max_total_hits(reading.index))
+            by_index.setdefault(uid, []).append(
+                QueryHits(
+                    index_uid=uid,
+                    position=position,
+                    shown_position=_shown_position(request, position),
+                    weight=_options(request, position).weight,
+                    hits=ranked.hits,
+                    searchable_count=searchable_count(reading.index),
+                )
+            )
+        distinct = request.federation.distinct
+        return {uid: federate_index(by_index[uid], reach[uid], distinct) for uid in sorted(by_index)}
+
     async def _rank_each(self, readings: Sequence[Reading], request: MultiSearch, depth: int) -> list[Ranked]:
         gate = asyncio.Semaphore(self._parallel)
-        assert request.federation is not None
-        distinct = request.federation.distinct
-        facets = request.federation.facets_by_index
+        federation = request.federation
+        assert federation is not None
         alone = _alone(request)
+        is_paged = federation.page is not None or federation.hits_per_page is not None
 
         async def one(position: int) -> Ranked | ApiError:
             item = request.queries[position]
-            query = item.search
-            if item.index_uid in alone:
-                query = replace(query, facets=facets.get(item.index_uid))
+            uid, query = item.index_uid, item.search
+            facets = federation.facets_by_index.get(uid)
+            if uid in alone:
+                query = replace(query, facets=facets)
+            if is_paged:
+                query = replace(query, page=1, hits_per_page=depth)
+            if federation.distinct is not None:
+                query = replace(query, distinct=federation.distinct)
+            needed = () if federation.distinct is None else (federation.distinct, *_plain(facets))
             async with gate:
                 try:
-                    return await self._search.rank(
-                        readings[position], query, depth=depth, needed=(distinct,) if distinct else ()
-                    )
+                    return await self._search.rank(readings[position], query, depth=depth, needed=needed)
                 except ApiError as error:
                     where = f"Inside `.queries[{position}]`: "
                     if error.code == "invalid_search_facets":
@@ -109,36 +132,27 @@ class FederatedSearch:
         return results
 
     async def _count(
-        self, readings: Sequence[Reading], request: MultiSearch, lists: Sequence[Ranked]
-    ) -> tuple[dict[str, int], dict[str, FacetSum]]:
-        """Candidates and facets of each index: of the union of its queries, which only nodes can tell."""
+        self,
+        readings: Sequence[Reading],
+        request: MultiSearch,
+        lists: Sequence[Ranked],
+        by_index: Mapping[str, Federated],
+    ) -> dict[str, IndexCount]:
+        """Candidates and facets of each index: of the union of its queries."""
         assert request.federation is not None
-        totals: dict[str, int] = {}
-        facets: dict[str, FacetSum] = {}
-        alone = _alone(request)
-        for position, reading in enumerate(readings):
+        counts: dict[str, IndexCount] = {}
+        for reading in readings:
             uid = reading.index.uid
-            if uid in totals:
-                continue
-            ranked = lists[position]
-            if uid in alone:
-                totals[uid] = ranked.total
-                if ranked.facets is not None:
-                    facets[uid] = ranked.facets
-                continue
-            queries = [item.search for item in request.queries if item.index_uid == uid]
-            wanted = request.federation.facets_by_index.get(uid)
-            try:
-                answers = await self._scatter.ask(reading, _counting(reading.index, queries, wanted))
-            except NodeRefusal as refusal:
-                raise as_api_error(refusal.body, reading.index) from refusal
-            totals[uid] = sum(answer.value["estimatedTotalHits"] for answer in answers)
-            if wanted:
-                facets[uid] = FacetSum()
-                for answer in answers:
-                    part = (answer.value.get("facetsByIndex") or {}).get(reading.index.physical_uid) or {}
-                    facets[uid].add(part.get("distribution") or {}, part.get("stats") or {})
-        return totals, facets
+            if uid not in counts:
+                mine = [place for place, item in enumerate(request.queries) if item.index_uid == uid]
+                counts[uid] = await self._counts.count(
+                    reading,
+                    [request.queries[place].search for place in mine],
+                    [lists[place] for place in mine],
+                    request.federation.facets_by_index.get(uid),
+                    {each.hit.seq for each in by_index[uid].rejected},
+                )
+        return counts
 
     async def _finish(
         self, readings: Sequence[Reading], lists: Sequence[Ranked], shown: Sequence[Placed]
@@ -155,11 +169,9 @@ class FederatedSearch:
         return [done[place] for place in range(len(shown))]
 
 
-def _counting(index: IndexView, queries: Sequence[SearchQuery], facets: Sequence[str] | None) -> Builder:
-    """Asks each node how many documents several queries of one index match together."""
-    return lambda share, _: Ask(
-        "", federation_count_body(index, queries, share, facets), absolute="/multi-search"
-    )
+def _plain(facets: Sequence[str] | None) -> tuple[str, ...]:
+    """Facets that are names and no patterns."""
+    return tuple(name for name in facets or () if "*" not in name)
 
 
 def _alone(request: MultiSearch) -> frozenset[str]:
@@ -201,20 +213,21 @@ def _check_facet_orders(readings: Sequence[Reading], by_index: Mapping[str, Mapp
 def _facets(
     readings: Sequence[Reading],
     federation: Federation,
-    facets: dict[str, FacetSum],
-    totals: dict[str, int],
+    counts: Mapping[str, IndexCount],
+    rejected: Sequence[Placed],
 ) -> dict[str, Any]:
     """`facetsByIndex`, or the merged pair."""
-    if not any(federation.facets_by_index.values()):
-        return {}
     indexes = {reading.index.uid: reading.index for reading in readings}
-    by_index: dict[str, dict[str, Any]] = {
-        uid: {
-            "distribution": facets[uid].distribution(indexes[uid], totals[uid]),
-            "stats": facets[uid].stats(),
-        }
-        for uid in sorted(facets)
-    }
+    by_index: dict[str, dict[str, Any]] = {}
+    for uid, asked in sorted(federation.facets_by_index.items()):
+        if asked is None or uid not in counts:
+            continue
+        summed = counts[uid].facets or FacetSum()
+        distribution = summed.distribution(indexes[uid], counts[uid].total, asked)
+        mine = [each for each in rejected if each.query.index_uid == uid]
+        if mine:
+            distribution = without_rejected(distribution, mine)
+        by_index[uid] = {"distribution": distribution, "stats": summed.stats()}
     if not by_index:
         return {}
     if federation.merge_facets is None:

@@ -11,14 +11,22 @@ from miroir.core.hybrid_merge import is_semantic, keyword_suffices, mix, shift
 from miroir.core.merging import Hit
 from miroir.core.node_errors import as_api_error
 from miroir.core.projection import Finisher
-from miroir.core.search_plan import judged_body, kind_of, plan_search, query_vector_body, total_pages
+from miroir.core.search_plan import (
+    judged_body,
+    kind_of,
+    matching_of,
+    plan_search,
+    query_vector_body,
+    total_pages,
+)
 from miroir.core.topology import IndexView
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
 from miroir.meili.search import require_hybrid
-from miroir.meili.settings_rules import AttributeRules
+from miroir.meili.settings_rules import AttributeRules, is_inside, matches_pattern
 from miroir.services.ranked import Ranked, Ranker
 from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter
+from miroir.services.spelling import Speller
 
 
 class IndexSearch:
@@ -27,6 +35,7 @@ class IndexSearch:
     def __init__(self, scatter: Scatter) -> None:
         self._scatter = scatter
         self._ranker = Ranker(scatter)
+        self._speller = Speller(scatter)
 
     async def search(self, reading: Reading, query: SearchQuery) -> dict[str, Any]:
         """The answer without what only the edge of the request knows (time taken, request uid, metadata).
@@ -37,6 +46,9 @@ class IndexSearch:
         _require_facets(reading.index, query)
         page = ranked.hits[ranked.plan.offset : ranked.plan.ends_at]
         await self.fetch_bodies(reading, ranked, page)
+        if ranked.facets is not None:
+            counted = [matching_of(reading.index, query)]
+            await self._speller.settle(reading, ranked.facets, ranked.candidates, query.facets or (), counted)
         return answer(ranked, page)
 
     async def fetch_bodies(self, reading: Reading, ranked: Ranked, page: Sequence[Hit]) -> None:
@@ -66,6 +78,8 @@ class IndexSearch:
             raise ApiError(
                 "invalid_search_embedder", f"Cannot find embedder with name `{query.hybrid.embedder}`."
             )
+        if kind != "keyword":
+            _require_dimensions(reading.index, query)
         try:
             if kind == "keyword":
                 plan = plan_search(reading.index, query, depth=depth, needed=needed)
@@ -137,6 +151,17 @@ class IndexSearch:
         return semantic
 
 
+def _require_dimensions(index: IndexView, query: SearchQuery) -> None:
+    """Refuse a vector that cannot fit, which keywords that suffice would never show to a node."""
+    assert query.hybrid is not None
+    wanted = index.settings["embedders"][query.hybrid.embedder].get("dimensions")
+    if query.vector is not None and wanted is not None and len(query.vector) != wanted:
+        raise ApiError(
+            "invalid_vector_dimensions",
+            f"Invalid vector dimensions: expected: `{wanted}`, found: `{len(query.vector)}`.",
+        )
+
+
 def _require_facets(index: IndexView, query: SearchQuery) -> None:
     """Refuse `*` where the client made nothing filterable: nodes always have attributes of ours."""
     if "*" in (query.facets or ()) and not AttributeRules(index.settings).filterable_patterns():
@@ -184,8 +209,15 @@ def answer(ranked: Ranked, page: Sequence[Hit]) -> dict[str, Any]:
         result["offset"] = query.offset
         result["estimatedTotalHits"] = ranked.total
     if ranked.facets is not None:
-        result["facetDistribution"] = ranked.facets.distribution(plan.index, ranked.candidates)
-        result["facetStats"] = ranked.facets.stats()
+        # Counting duplicates asks for a facet of its own.
+        asked = plan.distinct is None or any(
+            is_inside(plan.distinct, name) or matches_pattern(name, plan.distinct) for name in query.facets or ()
+        )
+        without = None if asked else plan.distinct
+        result["facetDistribution"] = ranked.facets.distribution(
+            plan.index, ranked.candidates, query.facets or (), without=without
+        )
+        result["facetStats"] = ranked.facets.stats(without=without)
     if query.hybrid is not None and query.hybrid.semantic_ratio > 0.0:
         result["semanticHitCount"] = sum(1 for hit in page if is_semantic(hit))
     return result

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from miroir.core.covering import Share
 from miroir.core.distinct import deduplicate, duplicates_filter
 from miroir.core.document_reads import fetch_body, merge_documents
-from miroir.core.federation_merge import QueryHits, federate, merge_index_facets
+from miroir.core.federation_merge import (
+    QueryHits,
+    federate,
+    federate_index,
+    merge_index_facets,
+    without_rejected,
+)
 from miroir.core.hybrid_merge import keyword_suffices, mix, shift
 from miroir.core.merging import Hit
 from miroir.core.projection import Finisher, at_path, project, remove_path
@@ -95,29 +101,32 @@ def query_hits(uid: str, position: int, weight: float, *hits: Hit) -> QueryHits:
 
 
 def test_federation_weighs_deduplicates_and_keeps_order() -> None:
-    lists = [
+    books = [
         query_hits("books", 0, 1.0, keyword_hit(1, 0.9), keyword_hit(2, 0.5)),
         query_hits("books", 1, 0.5, keyword_hit(2, 1.0), keyword_hit(3, 0.2)),
-        query_hits("films", 2, 1.0, keyword_hit(1, 0.5)),
     ]
-    placed, rejected = federate(lists, 10, None)
-    assert [(each.query.index_uid, each.hit.body["id"]) for each in placed] == [
+    films = [query_hits("films", 2, 1.0, keyword_hit(1, 0.5))]
+    found = federate([federate_index(books, 10, None).kept, federate_index(films, 10, None).kept], None)
+    assert [(each.query.index_uid, each.hit.body["id"]) for each in found.kept] == [
         ("books", 1),
         ("books", 2),
         ("films", 1),
         ("books", 3),
     ]
-    assert rejected == 0
+    assert found.rejected == []
+    assert len(federate_index(books, 1, None).kept) == 1
 
 
 def test_federation_wide_distinct() -> None:
-    lists = [
-        query_hits("books", 0, 1.0, keyword_hit(1, 0.9, g="x")),
-        query_hits("films", 1, 1.0, keyword_hit(2, 0.8, g="X "), keyword_hit(3, 0.7, g="y")),
-    ]
-    placed, rejected = federate(lists, 10, "g")
-    assert [each.hit.body["id"] for each in placed] == [1, 3]
-    assert rejected == 1
+    books = [query_hits("books", 0, 1.0, keyword_hit(1, 0.9, g="x"))]
+    films = [query_hits("films", 1, 1.0, keyword_hit(2, 0.8, g="X "), keyword_hit(3, 0.7, g="y"))]
+    both = federate_index([*books, *films], 10, "g")  # as if they were one index
+    apart = federate([federate_index(books, 10, "g").kept, federate_index(films, 10, "g").kept], "g")
+    for found in (both, apart):
+        assert [each.hit.body["id"] for each in found.kept] == [1, 3]
+        assert [each.hit.body["id"] for each in found.rejected] == [2]
+    left = without_rejected({"g": {"x": 2, "y": 1}, "id": {"2": 1}}, apart.rejected)
+    assert left == {"g": {"x": 1, "y": 1}, "id": {}}
 
 
 def test_facets_of_indexes_merge() -> None:
