@@ -107,6 +107,7 @@ class Lane:
     replay_until: int = -1  #: ops up to here had ended before and are being sent again
     forgotten: int = -1  #: ops up to here are not kept
     floor: int = -1  #: the node got more than this lane's part of ops up to here, by copies
+    foreign_settings: int = 0  #: settings tasks of this index on the node that the lane did not send
     lost: bool = False  #: an op that must be sent again is no longer kept: the replica must be rebuilt
 
     # --- what to do ---------------------------------------------------------------------------
@@ -320,6 +321,7 @@ class Lane:
         """A request of ours that the node got once more than we thought."""
         if task.ops is None:
             if task.kind == "settingsUpdate":
+                self.foreign_settings += 1
                 self._stray_settings(task.uid)
             return
         last = task.ops[1]

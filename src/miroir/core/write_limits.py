@@ -27,6 +27,7 @@ class WriteLimits:
     poll_slow_s: float = 1.0  #: longest wait, and the rhythm of looking for late duplicates
     poll_tasks_max: int = 1000  #: node tasks read per poll
     sweep_interval_s: float = 10.0  #: between two looks for dropped indexes that nodes still hold
+    drift_interval_s: float = 60.0  #: how often nodes' settings are compared with ours
     reader_timeout_s: float = 30.0  #: the longest read; a change of rules waits so long for readers
     retry_first_s: float = 0.05  #: back-off of a lane whose node does not answer
     retry_last_s: float = 5.0

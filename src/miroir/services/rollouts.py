@@ -89,6 +89,10 @@ class Rollouts:
             default=None,
         )
 
+    def is_changing(self, physical: str) -> bool:
+        """Whether the index's settings are on their way."""
+        return any(rollout.physical == physical for rollout in self._running)
+
     def is_second(self, op: int, node: str) -> bool:
         """Whether the task of this op does not wait for the node."""
         return any(

@@ -29,6 +29,7 @@ from miroir.services.barriers import Barriers
 from miroir.services.cluster import Cluster
 from miroir.services.compaction import Compaction
 from miroir.services.completion import Completion
+from miroir.services.drift import Drift
 from miroir.services.dumps import Dumps
 from miroir.services.ingest import Ingest
 from miroir.services.lanes import Delivery
@@ -97,6 +98,9 @@ class WritePath:
             limits,
             wake_lanes=self.delivery.wake_index,
             wake_completion=self.completion.wake,
+        )
+        self.drift = Drift(
+            transport, self.cluster, self.delivery, limits, is_changing=self.rollouts.is_changing
         )
         self.completion.is_second = self.rollouts.is_second
         self.completion.on_commit = self.rollouts.end
@@ -168,6 +172,7 @@ class WritePath:
                 ("mending", self.mending.run()),
                 ("completion", self.completion.run()),
                 ("rollouts", self.rollouts.run()),
+                ("drift", self.drift.run()),
                 ("prober", self.prober.run()),
                 ("retention", self.retention.run()),
                 ("leftovers", self.leftovers.run()),
