@@ -414,6 +414,7 @@ class Completion:
         tasks = self._log.tasks
         for uid in {*tasks.about(names), *fresh}:
             if uid < op:
+                task = fresh.get(uid) or tasks[uid]
                 moved = relabel(task, names)
                 if moved is not task and moved != task:
                     changed[uid] = moved
