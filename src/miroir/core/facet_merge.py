@@ -13,7 +13,7 @@ from typing import Any
 
 from miroir.core.reserved import is_reserved
 from miroir.core.topology import IndexView
-from miroir.meili.folding import normalize_whole
+from miroir.meili.facet_matching import strong_form
 
 DEFAULT_MAX_VALUES = 100
 #: Up to this many candidates a node sorts numbers as text.
@@ -91,6 +91,15 @@ class FacetSum:
     def spell(self, field: str, text: str) -> None:
         """Show a value as `text`."""
         self._shown[field][True, normal_form(text)] = (0, text)
+
+    def strings(self, field: str) -> dict[str, tuple[int, str]]:
+        """Strings of one field: normal form -> count, spelling."""
+        shown = self._shown.get(field, {})
+        return {
+            str(key): (count, shown[is_string, key][1])
+            for (is_string, key), count in self.values(field).items()
+            if is_string
+        }
 
     def distribution(
         self, index: IndexView, candidates: int, asked: Sequence[str] = ("*",), *, without: str | None = None
@@ -210,9 +219,10 @@ class FacetHits:
         if known is None or known[0] < count:
             self._shown[key] = (count, value)
 
-    def recount(self, counts: Mapping[str, int]) -> None:
-        """Other counts, by normal form; values without one go."""
-        self._counts = {key: counts[key] for key in self._counts if counts.get(key, 0) > 0}
+    def recount(self, counted: Mapping[str, tuple[int, str]]) -> None:
+        """Other values: normal form -> count, spelling."""
+        self._counts = {key: count for key, (count, _) in counted.items()}
+        self._shown = {**counted, **{key: each for key, each in self._shown.items() if key in counted}}
 
     def doubtful(self, index: IndexView, facet: str) -> list[str]:
         """Spellings of the values that will be shown but that nodes spell differently."""
@@ -232,7 +242,7 @@ class FacetHits:
         limit = max_values(index)
         keys = sorted(self._counts)
         if self._queried:
-            keys.sort(key=normalize_whole)
+            keys.sort(key=strong_form)
         if facet_order(index, facet) != "count":
             return keys[:limit]
         # A full heap gives up its worst member for any later value that is at least as frequent.

@@ -8,11 +8,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from pyroaring import BitMap
-from rapidfuzz.distance import OSA
 
 from miroir.engine.attribute_rules import AttributeRules
 from miroir.engine.facet_distribution import DEFAULT_MAX_VALUES
@@ -23,7 +21,7 @@ from miroir.engine.search import everything, find, max_total_hits
 from miroir.meili import filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery
-from miroir.meili.folding import normalize_whole
+from miroir.meili.facet_matching import FacetMatcher, strong_form
 
 FacetHit = dict[str, Any]
 _Found = tuple[str, int]  #: value as shown, count
@@ -100,41 +98,9 @@ def _most_frequent(found: Iterable[_Found], limit: int) -> list[_Found]:
 
 def _matching_keys(table: FieldFacets, settings: Mapping[str, Any], name: str, query: str) -> list[str]:
     """Keys whose stronger normal form starts with the query's, give or take typos, in order of that form."""
-    wanted = _folded(query)
-    by_form: dict[str, list[str]] = {}
-    for key in table.string_order.keys:
-        by_form.setdefault(_folded(key), []).append(key)
-    tolerance = settings.get("typoTolerance") or {}
-    tolerant = tolerance.get("enabled", True) and name not in (tolerance.get("disableOnAttributes") or ())
-    if tolerant and wanted in {_folded(word) for word in tolerance.get("disableOnWords") or ()}:
-        return by_form.get(wanted, [])
-    typos = _typos_allowed(wanted, tolerance) if tolerant else 0
-    forms = (form for form in sorted(by_form) if _starts_with(form, wanted, typos))
-    return [key for form in forms for key in by_form[form]]
-
-
-def _typos_allowed(query: str, tolerance: Mapping[str, Any]) -> int:
-    sizes = tolerance.get("minWordSizeForTypos") or {}
-    length = len(query.encode())
-    if length < sizes.get("oneTypo", 5):
-        return 0
-    return 1 if length < sizes.get("twoTypos", 9) else 2
-
-
-def _starts_with(form: str, prefix: str, typos: int) -> bool:
-    if form.startswith(prefix):
-        return True
-    if not typos:
-        return False
-    return any(
-        OSA.distance(prefix, form[:length], score_cutoff=typos) <= typos
-        for length in range(max(0, len(prefix) - typos), min(len(form), len(prefix) + typos) + 1)
-    )
-
-
-@lru_cache(maxsize=1 << 16)
-def _folded(text: str) -> str:
-    return normalize_whole(text)
+    matcher = FacetMatcher(settings, name, query)
+    found = [key for key in table.string_order.keys if matcher.matches(key)]
+    return sorted(found, key=strong_form)
 
 
 def facet_search(

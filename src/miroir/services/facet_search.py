@@ -11,6 +11,7 @@ from miroir.core.reserved import is_reserved
 from miroir.core.search_plan import facet_search_body, shard_proof, with_filter
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery
+from miroir.meili.facet_matching import FacetMatcher
 from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter
 from miroir.services.search import IndexSearch
 from miroir.services.spelling import Speller
@@ -58,8 +59,8 @@ class FacetSearch:
             "processingTimeMs": 0,
         }
 
-    async def _counted(self, reading: Reading, query: FacetSearchQuery) -> dict[str, int] | None:
-        """Counts by normal form where a node counts only what a search of its own comes across.
+    async def _counted(self, reading: Reading, query: FacetSearchQuery) -> dict[str, tuple[int, str]] | None:
+        """Values by normal form where a node counts only what a search of its own comes across.
 
         That is so with a distinct attribute or a threshold; None where every match counts.
         """
@@ -77,5 +78,8 @@ class FacetSearch:
         except ApiError:  # facets of the search need more rights than a facet search
             return None
         assert ranked.facets is not None
-        values = ranked.facets.values(query.facet_name)
-        return {str(key): count for (is_string, key), count in values.items() if is_string}
+        values = ranked.facets.strings(query.facet_name)
+        if query.facet_query is None:
+            return values
+        matcher = FacetMatcher(reading.index.settings, query.facet_name, query.facet_query)
+        return {key: value for key, value in values.items() if matcher.matches(key)}
