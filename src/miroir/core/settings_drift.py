@@ -38,4 +38,5 @@ def _form(key: str, value: Any) -> Any:
 
 
 def _embedder(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if value is not None}
+    """Members that say something: what a node adds or leaves out as a default is no difference."""
+    return {name: value for name, value in config.items() if value not in (None, {}, [])}

@@ -172,6 +172,8 @@ def _merge(name: str, old: Mapping[str, Any] | None, patch: Mapping[str, Any]) -
     check_source(name, source, merged)
     if source == "openAi" and merged.get("model") is None:
         merged["model"] = _DEFAULT_MODEL
+    if source == "rest" and merged.get("headers") is None:
+        merged["headers"] = {}
     if _takes(source, "documentTemplate") and not merged.get("indexingFragments"):
         for member, default in (
             ("documentTemplate", DEFAULT_TEMPLATE),
