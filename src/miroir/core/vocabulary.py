@@ -151,12 +151,14 @@ class Vocabulary:
     def know(self, names: Iterable[str]) -> None:
         """Top-level names that some document once had."""
         for name in names:
-            self._path((name,))
+            if name not in _UNSEEN:  # their values have a form of their own, which words have not
+                self._path((name,))
 
     def know_paths(self, paths: Iterable[Path]) -> None:
         """Paths that some document once had."""
         for path in paths:
-            self._path(path)
+            if path[0] not in _UNSEEN:
+                self._path(path)
 
     def mark_all(self, ghosts_min: int = 0) -> None:
         """Write every ghost again, and empty ones up to `ghosts_min`, to overwrite what nodes have there."""
