@@ -11,13 +11,10 @@ import random
 from collections.abc import Awaitable, Callable
 
 import msgspec
-import orjson
 import structlog
 
 from miroir.core import copying
 from miroir.core.copying import CopyAct, CopySight
-from miroir.core.document_ids import document_ids
-from miroir.core.node_settings import node_settings
 from miroir.core.operation_records import CopyPhase, CopyRecord
 from miroir.core.operations import MoveLimits
 from miroir.core.records import LaneRecord, PlacementRecord, decode, encode
@@ -25,6 +22,7 @@ from miroir.core.topology import NodeId, ReplicaState
 from miroir.ports.nodes import NodeError
 from miroir.ports.store import Reader, Store, Table, Tx
 from miroir.services.cluster import Cluster
+from miroir.services.copy_pages import CopyPages
 from miroir.services.held_ops import HeldOps
 from miroir.services.lanes import Delivery
 from miroir.services.node_requests import last_step
@@ -59,6 +57,7 @@ class Copier:
         self._delivery = delivery
         self._held = held
         self._calls = calls
+        self._pages = CopyPages(calls)
         self.limits = limits
         self._now_ns = now_ns
         self._rng = rng
@@ -229,69 +228,18 @@ class Copier:
             return False
         listing = self._listings.get(copy.id)
         if listing is None:
-            listing = await self._prepare_target(copy, record, source)
-            self._listings[copy.id] = listing
-        primary_key = index.primary_key
-        page = listing[: self.limits.page_documents]
-        if not page or primary_key is None:
+            listing = await self._pages.prepare(copy, record, index, source)
+        if not listing or index.primary_key is None:
             self._listings.pop(copy.id, None)
             await self._save(msgspec.structs.replace(copy, phase=CopyPhase.FOLLOWING))
             return True
-        began = asyncio.get_running_loop().time()
-        documents = await self._calls.documents(source, copy.physical, page)
-        took = asyncio.get_running_loop().time() - began
-        taken, lines = _fitting(documents, self.limits.page_bytes)
-        complete = taken == len(documents)
-        if taken:
-            error = await self._calls.write(
-                copy.target, copy.physical, primary_key, lines, f"miroir-copy-{copy.id}"
-            )
-            if error is not None:
-                raise NodeRefusedError(copy.target, "writing a page", str(error.get("code")))
-        last = page[-1] if complete else document_ids(documents[:taken], primary_key)[-1]
-        self._listings[copy.id] = listing[listing.index(last) + 1 :]
-        await self._save(
-            msgspec.structs.replace(
-                self.copies.get(copy.id, copy),
-                cursor=last,
-                documents=copy.documents + taken,
-                size_bytes=copy.size_bytes + len(lines),
-            )
+        further, self._listings[copy.id], pause_s = await self._pages.write(
+            copy, index.primary_key, source, listing, self.limits
         )
-        await self._throttle(taken, len(lines), took)
+        await self._save(further)
+        if pause_s:
+            await asyncio.sleep(pause_s)
         return True
-
-    async def _prepare_target(self, copy: CopyRecord, record: PlacementRecord, source: str) -> list[str]:
-        """The target has the index, its settings, and nothing old of these shards; then the ids to copy."""
-        physical, target = copy.physical, copy.target
-        index = self._cluster.sequenced.indexes[physical]
-        if copy.cursor is None:
-            in_sync = any(replicas.get(target) is ReplicaState.IN_SYNC for replicas in record.shards)
-            if not in_sync:
-                wanted = node_settings(index.settings, exact=index.exact)
-                await self._must(self._calls.configure(target, physical, wanted), target, "settings")
-            if await self._calls.count(target, physical, copy.shards):
-                wiping = self._calls.delete_shards(target, physical, copy.shards, f"miroir-copy-{copy.id}")
-                await self._must(wiping, target, "deleting what was there")
-        if index.primary_key is None:
-            return []
-        ids = await self._calls.ids(source, physical, index.primary_key, copy.shards)
-        return [one for one in ids if copy.cursor is None or one > copy.cursor]
-
-    async def _must(self, work: object, node: str, what: str) -> None:
-        error = await work  # type: ignore[misc]
-        if error is not None:
-            raise NodeRefusedError(node, what, str(error.get("code")))
-
-    async def _throttle(self, documents: int, size: int, took_s: float) -> None:
-        limits = self.limits
-        pause = took_s if took_s * 1000 > limits.slow_ms else 0.0
-        if limits.documents_per_s:
-            pause = max(pause, documents / limits.documents_per_s)
-        if limits.bytes_per_s:
-            pause = max(pause, size / limits.bytes_per_s)
-        if pause:
-            await asyncio.sleep(pause)
 
     # --- held ops, and the flip ---------------------------------------------------------------
 
@@ -344,7 +292,9 @@ class Copier:
 
     async def _settle(self, copy: CopyRecord, source: str) -> bool:
         """Nothing moves: compare, and flip or begin again."""
-        await self._copy_ghosts(copy, source)
+        index = self._cluster.sequenced.indexes.get(copy.physical)
+        if index is not None and index.exact and index.primary_key is not None:
+            await self._pages.write_ghosts(copy, index.primary_key, source)
         equal = await self._equal(copy, source)
         # One that lost its disk since its last probe would agree with anything that is empty.
         if not await self.trusted(NodeId(source)) or not await self.trusted(NodeId(copy.target)):
@@ -380,27 +330,6 @@ class Copier:
             if isinstance(found, Exception):
                 raise found
         return ours == theirs
-
-    async def _copy_ghosts(self, copy: CopyRecord, source: str) -> None:
-        """Hidden documents of an exact index: the same on every node of it, whatever shards it holds."""
-        index = self._cluster.sequenced.indexes.get(copy.physical)
-        if index is None or not index.exact or index.primary_key is None:
-            return
-        ours = await self._calls.ghosts(source, copy.physical, index.primary_key)
-        theirs = await self._calls.ghosts(copy.target, copy.physical, index.primary_key)
-        tag = f"miroir-copy-{copy.id}"
-        surplus = sorted(theirs.keys() - ours.keys())
-        if surplus:
-            deleting = self._calls.delete_ids(copy.target, copy.physical, surplus, tag)
-            await self._must(deleting, copy.target, "deleting ghosts")
-        lines = [
-            orjson.dumps(ghost, option=orjson.OPT_APPEND_NEWLINE)
-            for name, ghost in sorted(ours.items())
-            if theirs.get(name) != ghost
-        ]
-        if lines:
-            writing = self._calls.write(copy.target, copy.physical, index.primary_key, b"".join(lines), tag)
-            await self._must(writing, copy.target, "writing ghosts")
 
     async def _flip(self, copy: CopyRecord) -> bool:
         async with self._cluster.changing:
@@ -456,16 +385,3 @@ async def _caught(work: object) -> object:
         return await work  # type: ignore[misc]
     except (NodeError, NodeRefusedError) as error:
         return error
-
-
-def _fitting(documents: list[dict[str, object]], bytes_max: int) -> tuple[int, bytes]:
-    """(how many, NDJSON) of the first documents that fit; at least one."""
-    lines: list[bytes] = []
-    size = 0
-    for document in documents:
-        line = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
-        if lines and size + len(line) > bytes_max:
-            break
-        lines.append(line)
-        size += len(line)
-    return len(lines), b"".join(lines)
