@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from miroir.core.reserved import GHOST_FIELD, SEQ_FIELD, SHARD_FIELD
+from miroir.core.reserved import GHOST_FIELD, SEQ_FIELD, SHARD_FIELD, STAND_IN
 
 #: Facet values a node may answer: merged counts are exact only while no node truncates.
 NODE_FACET_VALUES_MIN = 100_000
@@ -47,6 +47,7 @@ def node_settings(client: Mapping[str, Any], *, exact: bool = False) -> dict[str
     faceting["maxValuesPerFacet"] = max(faceting.get("maxValuesPerFacet") or 0, NODE_FACET_VALUES_MIN)
     settings["faceting"] = faceting
     settings["searchCutoffMs"] = (client.get("searchCutoffMs") or _CUTOFF_DEFAULT_MS) * _CUTOFF_FACTOR
+    settings["stopWords"] = sorted({*(client.get("stopWords") or ()), STAND_IN})
     settings["embedders"] = {
         name: {key: value for key, value in config.items() if key != "distribution"}
         for name, config in (client.get("embedders") or {}).items()

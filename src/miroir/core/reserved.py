@@ -13,6 +13,8 @@ SEQ_FIELD = "_miroir_seq"
 GHOST_FIELD = "_miroir_ghost"
 #: Its value: a separator, since `true` would be a word.
 GHOST_MARK = "\u0700"
+#: A stop word on every node, and a word nobody types: takes the place of a word that is left out of a query.
+STAND_IN = "\ue0f0"
 RESERVED_PREFIX = "_miroir_"
 
 _BASE = 14

@@ -303,9 +303,7 @@ class Vocabulary:
         return Rows(changed.everything, rows)
 
     @classmethod
-    def of_rows(
-        cls, rows: Iterable[tuple[str, int, Any]], splitter: Splitter
-    ) -> Vocabulary | None:
+    def of_rows(cls, rows: Iterable[tuple[str, int, Any]], splitter: Splitter) -> Vocabulary | None:
         """Inverse of `take_rows`; rows of a kind come by number. None when there are none."""
         by_kind: dict[str, list[tuple[int, Any]]] = {}
         for kind, number, row in rows:

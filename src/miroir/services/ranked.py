@@ -20,6 +20,7 @@ from miroir.core.search_plan import (
     only,
     winners,
 )
+from miroir.services.frequency import FrequencySearch
 from miroir.services.scatter import Answer, Ask, Builder, Reading, Scatter
 
 #: a hit and the values of the distinct attribute it holds
@@ -37,7 +38,9 @@ class Ranked:
     shares: Sequence[Share]
     candidates: int  #: matches before distinct and threshold took some off
     values: list[list[ValueKey]] = field(default_factory=list)
-    visited: list[Visit] = field(default_factory=list)  #: survivors of `distinct` that one node had come across
+    visited: list[Visit] = field(
+        default_factory=list
+    )  #: survivors of `distinct` that one node had come across
     query_vector: list[float] | None = None
 
 
@@ -46,11 +49,21 @@ class Ranker:
 
     def __init__(self, scatter: Scatter) -> None:
         self._scatter = scatter
+        self._frequency = FrequencySearch(scatter)
 
     async def rank(self, reading: Reading, plan: SearchPlan, *, counted: bool = True) -> Ranked:
         """The merged list. `counted` False leaves distinct totals alone (a hybrid half, a federated query)."""
-        answers = await self._scatter.ask(reading, lambda share, _: Ask("/search", node_search(plan, share)))
-        lists = [take_hits(answer.value["hits"], position) for position, answer in enumerate(answers)]
+        leveled = await self._frequency.search(reading, plan)
+        if leveled is None:
+            answers = await self._scatter.ask(
+                reading, lambda share, _: Ask("/search", node_search(plan, share))
+            )
+            lists = [take_hits(answer.value["hits"], position) for position, answer in enumerate(answers)]
+        else:
+            lists, plan = leveled.lists, leveled.plan
+            answers = await self._scatter.ask(
+                reading, lambda share, _: Ask("/search", count_only(plan, share))
+            )
         repair_scores(lists)
         merged = merge(lists, None if plan.distinct else plan.depth)
         asked = plan.depth

@@ -120,7 +120,12 @@ class Vocabularies:
         """Rows of the group being sequenced, for its transaction."""
         gone, self._gone = self._gone, {}
         return VocabularyChanges(
-            gone, {physical: found.take_rows() for physical, found in self._found.items() if found is not None and found.changed}
+            gone,
+            {
+                physical: found.take_rows()
+                for physical, found in self._found.items()
+                if found is not None and found.changed
+            },
         )
 
 
@@ -144,4 +149,3 @@ class VocabularyChanges:
             tx.delete_prefix(Table.META, (_PREFIX, physical))
         tx.delete_many(Table.META, self._deletes)
         tx.put_many(Table.META, self._puts)
-
