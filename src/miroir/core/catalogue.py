@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from miroir.core.changes import Changes
 from miroir.core.records import CatalogueChange, IndexChange, IndexState
 
 
@@ -26,8 +27,8 @@ def physical_uid(number: int) -> str:
 class Catalogue:
     """Names and indexes; `apply` is the only way to change it."""
 
-    names: dict[str, str] = field(default_factory=dict)
-    indexes: dict[str, IndexState] = field(default_factory=dict)
+    names: Changes[str, str] = field(default_factory=Changes)
+    indexes: Changes[str, IndexState] = field(default_factory=Changes)
 
     def find(self, logical: str) -> IndexState | None:
         """The index that bears this name, or None."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from uuid import uuid4
 
 from miroir.core import copying, placement
 from miroir.core.catalogue import Catalogue
+from miroir.core.changes import Changes
 from miroir.core.records import (
     IndexState,
     LaneRecord,
@@ -38,6 +40,8 @@ from miroir.services.persisting import persist
 
 SEQUENCED = "sequenced"
 VISIBLE = "visible"
+_CARRIED_MAX = 4096
+_TABLES_KEPT = 1000
 
 
 class Cluster:
@@ -49,10 +53,10 @@ class Cluster:
         self.cluster_id = ""
         self.epoch = 0
         self.nodes: dict[str, NodeRecord] = {}
-        self.placement: dict[str, PlacementRecord] = {}
+        self.placement: Changes[str, PlacementRecord] = Changes()
         self.sequenced = Catalogue()
         self.visible = Catalogue()
-        self.lanes: dict[tuple[str, str], LaneRecord] = {}  #: (physical, node) -> as stored
+        self.lanes: Changes[tuple[str, str], LaneRecord] = Changes()  #: (physical, node) -> as stored
         self.live: set[NodeId] = set()
         self.rolling: set[tuple[str, str]] = set()  #: (physical, node) not read while its rules change
         self.replication_factor: int | None = (
@@ -60,7 +64,11 @@ class Cluster:
         )
         self.changing = asyncio.Lock()  #: held by whoever changes the placement of an index that exists
         self._past: list[weakref.ref[Snapshot]] = []
-        self._views: dict[str, tuple[object, IndexView]] = {}
+        self._bearer: dict[str, str] = {}  #: physical -> the name under which readers see it
+        self._tables: dict[bytes, tuple[dict[str, ReplicaState], ...]] = {}
+        #: what `carried` found for placements without copies, which many indexes share
+        self._carried: dict[int, tuple[PlacementRecord, dict[str, frozenset[int]]]] = {}
+        self._behind: set[tuple[NodeId, PhysicalUid]] = set()  #: lanes whose record says so
         self._snapshot = Snapshot(epoch=0)
         self._listeners: list[Callable[[Snapshot], None]] = []
 
@@ -104,42 +112,71 @@ class Cluster:
         factor = reader.get(Table.META, ("replication_factor",))
         self.replication_factor = int(factor) if factor else None
         self.nodes = {str(k[0]): decode(NodeRecord, v) for k, v in reader.scan(Table.NODES)}
-        self.placement = {str(k[0]): decode(PlacementRecord, v) for k, v in reader.scan(Table.PLACEMENT)}
-        self.lanes = {(str(k[0]), str(k[1])): decode(LaneRecord, v) for k, v in reader.scan(Table.LANES)}
+        self.placement = Changes(
+            (str(k[0]), self._interned(decode(PlacementRecord, v))) for k, v in reader.scan(Table.PLACEMENT)
+        )
+        self.lanes = Changes(
+            ((str(k[0]), str(k[1])), decode(LaneRecord, v)) for k, v in reader.scan(Table.LANES)
+        )
         for which, catalogue in ((SEQUENCED, self.sequenced), (VISIBLE, self.visible)):
-            catalogue.names = {
-                str(k[2]): v.decode() for k, v in reader.scan(Table.CATALOGUE, (which, "name"))
-            }
-            catalogue.indexes = {
-                str(k[2]): decode(IndexState, v) for k, v in reader.scan(Table.CATALOGUE, (which, "index"))
-            }
+            catalogue.names = Changes(
+                (str(k[2]), v.decode()) for k, v in reader.scan(Table.CATALOGUE, (which, "name"))
+            )
+            catalogue.indexes = Changes(
+                (str(k[2]), decode(IndexState, v)) for k, v in reader.scan(Table.CATALOGUE, (which, "index"))
+            )
 
     def publish(self) -> None:
-        """Make a new snapshot of the current state and hand it out from now on."""
-        views = {}
-        for logical, physical in self.visible.names.items():
-            state = self.visible.indexes[physical]
-            cached = self._views.get(logical)
-            if cached is None or cached[0] is not state or cached[1].placement is not self.placed(physical):
-                self._views[logical] = (state, _view(logical, state, self.placed(physical)))
-            views[logical] = self._views[logical][1]
-        for logical in [name for name in self._views if name not in views]:
-            del self._views[logical]
-        self._past = [past for past in (*self._past, weakref.ref(self._snapshot)) if past() is not None]
+        """Make a new snapshot of the current state and hand it out from now on.
+
+        Parts that did not change are the same objects as before, and only indexes that were touched are looked
+        at: there may be thousands, and every completed task comes by here.
+        """
+        before = self._snapshot
+        nodes = {NodeId(record.id): _node(record) for record in self.nodes.values()}
+        live = frozenset(self.live)
+        self._past = [past for past in (*self._past, weakref.ref(before)) if past() is not None]
         self._snapshot = Snapshot(
             epoch=self.epoch,
-            nodes={NodeId(n.id): _node(n) for n in self.nodes.values()},
-            live=frozenset(self.live),
-            lagging=frozenset(
-                (NodeId(node), PhysicalUid(physical))
-                for (physical, node), lane in self.lanes.items()
-                if lane.lagging
-            )
-            | {(NodeId(node), PhysicalUid(physical)) for physical, node in self.rolling},
-            indexes=views,
+            nodes=before.nodes if before.nodes == nodes else nodes,
+            live=before.live if before.live == live else live,
+            lagging=self._lagging(before.lagging),
+            indexes=self._views(before.indexes),
         )
         for listener in self._listeners:
             listener(self._snapshot)
+
+    def _lagging(
+        self, before: frozenset[tuple[NodeId, PhysicalUid]]
+    ) -> frozenset[tuple[NodeId, PhysicalUid]]:
+        for physical, node in self.lanes.take_changed():
+            lane = self.lanes.get((physical, node))
+            if lane is not None and lane.lagging:
+                self._behind.add((NodeId(node), PhysicalUid(physical)))
+            else:
+                self._behind.discard((NodeId(node), PhysicalUid(physical)))
+        lagging = self._behind | {(NodeId(node), PhysicalUid(physical)) for physical, node in self.rolling}
+        return before if before == lagging else frozenset(lagging)
+
+    def _views(self, before: Mapping[str, IndexView]) -> Mapping[str, IndexView]:
+        """The indexes as readers see them: those of `before`, the touched ones made again."""
+        visible = self.visible
+        touched = visible.indexes.take_changed() | self.placement.take_changed()
+        stale = visible.names.take_changed() | {self._bearer[p] for p in touched if p in self._bearer}
+        if not stale:
+            return before
+        views = dict(before)
+        for logical in stale:
+            old = views.get(logical)
+            if old is not None and self._bearer.get(old.physical_uid) == logical:
+                del self._bearer[old.physical_uid]
+            physical = visible.names.get(logical)
+            if physical is None:
+                views.pop(logical, None)
+            else:
+                views[logical] = _view(logical, visible.indexes[physical], self.placed(physical))
+                self._bearer[physical] = logical
+        return views
 
     def placed(self, physical: str) -> Placement:
         """Placement of one index; the same object until it changes."""
@@ -162,6 +199,19 @@ class Cluster:
         copied to, its node gets only what concerns the whole index.
         """
         record = self.placement[physical]
+        if not record.since:
+            cached = self._carried.get(id(record))
+            if cached is not None and cached[0] is record:
+                return cached[1]
+        carried = self._carried_by(record, op)
+        if not record.since:
+            if len(self._carried) >= _CARRIED_MAX:
+                self._carried.clear()
+            self._carried[id(record)] = (record, carried)
+        return carried
+
+    @staticmethod
+    def _carried_by(record: PlacementRecord, op: int) -> dict[str, frozenset[int]]:
         found: dict[str, set[int]] = {}
         for shard, replicas in enumerate(record.shards):
             for node, state in replicas.items():
@@ -227,7 +277,14 @@ class Cluster:
             {str(node): ReplicaState.IN_SYNC for group in sorted(groups) for node in owners[group][shard]}
             for shard in range(shard_count)
         )
-        return PlacementRecord(shards=shards, epoch=self.epoch)
+        return self._interned(PlacementRecord(shards=shards, epoch=self.epoch))
+
+    def _interned(self, record: PlacementRecord) -> PlacementRecord:
+        """The same, its table shared with the indexes that are placed alike: most are."""
+        if len(self._tables) > _TABLES_KEPT:
+            self._tables.clear()
+        shards = self._tables.setdefault(encode(record.shards), record.shards)
+        return PlacementRecord(shards=shards, epoch=record.epoch, since=record.since)
 
     def active_nodes(self) -> list[Node]:
         """Nodes that new indexes are placed on, by id."""
@@ -258,6 +315,7 @@ def _moved(node: NodeRecord, address: str) -> NodeRecord:
     )
 
 
+@lru_cache(maxsize=4096)
 def _node(record: NodeRecord) -> Node:
     return Node(
         id=NodeId(record.id),

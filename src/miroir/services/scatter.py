@@ -9,12 +9,13 @@ from typing import Any
 
 import orjson
 
-from miroir.core.covering import Covering, Share, cover
+from miroir.core.covering import Share, cover
 from miroir.core.topology import IndexView, NodeId, Snapshot
 from miroir.errors import MiroirError
 from miroir.meili.codes import ApiError
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 
+_COVERINGS_KEPT = 3000
 #: Answers that speak of the node and not of the question: another replica may do better.
 _NODE_AT_FAULT = frozenset({401, 403, 404, 408, 429})
 
@@ -54,6 +55,30 @@ class NodeRefusal(MiroirError):  # noqa: N818 - an answer, and the word for it
 Builder = Callable[[Share, int], Ask | None]
 
 
+class _Chosen:
+    """A covering set, and what it was chosen from: the next snapshot may well agree in all of that.
+
+    Holds no snapshot: one that is alive counts as a reader of its epoch.
+    """
+
+    __slots__ = ("_basis", "covering")
+
+    def __init__(self, snapshot: Snapshot, index: IndexView, rotation: int) -> None:
+        self._basis = (index.placement, index.exact, snapshot.nodes, snapshot.live, snapshot.lagging)
+        self.covering = cover(snapshot, index, rotation=rotation)
+
+    def holds(self, snapshot: Snapshot, index: IndexView) -> bool:
+        """Whether it would be chosen again."""
+        placement, exact, nodes, live, lagging = self._basis
+        return (
+            placement is index.placement
+            and exact == index.exact
+            and nodes is snapshot.nodes
+            and live is snapshot.live
+            and lagging is snapshot.lagging
+        )
+
+
 @dataclass(slots=True)
 class Reading:
     """One request's view of one index: what it sees, whom it asks, until when. Lives as long as the request."""
@@ -78,18 +103,18 @@ class Scatter:
         self._nodes = nodes
         self._rounds = rounds
         self._on_round = on_round
-        self._coverings: dict[tuple[str, int], tuple[Snapshot, Covering]] = {}
+        self._coverings: dict[tuple[str, int], _Chosen] = {}
 
     def open(self, snapshot: Snapshot, index: IndexView, *, rotation: int, deadline: float) -> Reading:
         """Choose whom to ask. Raises ApiError miroir_index_incomplete when a shard has no readable replica."""
         turn = rotation % max(1, len(snapshot.nodes))
         known = self._coverings.get((index.physical_uid, turn))
-        if known is None or known[0] is not snapshot:
-            known = (snapshot, cover(snapshot, index, rotation=turn))
-            if len(self._coverings) > 1000:
+        if known is None or not known.holds(snapshot, index):
+            known = _Chosen(snapshot, index, turn)
+            if len(self._coverings) > _COVERINGS_KEPT:
                 self._coverings.clear()
             self._coverings[index.physical_uid, turn] = known
-        covering = known[1]
+        covering = known.covering
         if covering.missing:
             raise incomplete(index, covering.missing)
         return Reading(snapshot, index, covering.shares, deadline, turn)
