@@ -69,7 +69,7 @@ def matching_of(index: IndexView, query: SearchQuery) -> Matching:
     kind = kind_of(query)
     if kind != "keyword":  # of everything that passes the filter, each has its place
         return Matching({}, proof)
-    return Matching(_matching(query), proof)
+    return Matching(matching_body(query), proof)
 
 
 def plan_search(
@@ -102,7 +102,7 @@ def plan_search(
         crop=query.attributes_to_crop,
         needed=tuple(dict.fromkeys((*((distinct,) if distinct else ()), *needed))),
     )
-    matching = _matching(query) | _vectors(query, kind)
+    matching = matching_body(query) | vectors_body(query, kind)
     body = dict(matching)
     body |= {"offset": 0, "limit": depth, "showRankingScore": True, "showRankingScoreDetails": True}
     if query.distinct:
@@ -148,7 +148,7 @@ def kind_of(query: SearchQuery) -> Kind:
     return "hybrid"
 
 
-def _vectors(query: SearchQuery, kind: Kind) -> JsonObject:
+def vectors_body(query: SearchQuery, kind: Kind) -> JsonObject:
     """What makes a node search by similarity; nothing for the keyword half of a hybrid search."""
     hybrid = query.hybrid
     if hybrid is None or (kind == "keyword" and kind_of(query) == "hybrid"):
@@ -169,7 +169,7 @@ def query_vector_body(query: SearchQuery) -> JsonObject:
         "attributesToRetrieve": [],
         "retrieveVectors": True,
         "q": query.q or "",
-        **_vectors(query, "semantic"),
+        **vectors_body(query, "semantic"),
     }
 
 
@@ -189,7 +189,7 @@ def max_total_hits(index: IndexView) -> int:
     return DEFAULT_MAX_TOTAL_HITS if value is None else int(value)
 
 
-def _matching(query: SearchQuery) -> JsonObject:
+def matching_body(query: SearchQuery) -> JsonObject:
     """The part of a body that decides which documents match and how they rank."""
     body: JsonObject = {}
     if query.q is not None:
@@ -233,7 +233,7 @@ def with_filter(body: JsonObject, *filters: FilterValue | None) -> JsonObject:
 
 def join_filters(*filters: FilterValue | None) -> FilterValue | None:
     """AND of filter expressions: an array's outer level is AND already, a string becomes one element of it."""
-    present = [each for each in filters if not _is_empty(each)]
+    present = [each for each in filters if not is_empty(each)]
     if not present:
         return None
     if len(present) == 1:
@@ -243,15 +243,15 @@ def join_filters(*filters: FilterValue | None) -> FilterValue | None:
         if isinstance(each, str):
             joined.append(each)
         else:
-            joined.extend(part for part in each or () if not _is_empty(part))
+            joined.extend(part for part in each or () if not is_empty(part))
     return joined
 
 
-def _is_empty(value: Any) -> bool:
+def is_empty(value: Any) -> bool:
     """Whether a filter says nothing: absent, blank, `[]` or `[[]]`."""
     if value is None:
         return True
-    return not value.strip() if isinstance(value, str) else all(_is_empty(part) for part in value)
+    return not value.strip() if isinstance(value, str) else all(is_empty(part) for part in value)
 
 
 def shard_proof(index: IndexView, value: FilterValue | None) -> FilterValue | None:
@@ -367,7 +367,7 @@ def total_pages(total: int, query: SearchQuery) -> int:
 
 def facet_search_body(query: FacetSearchQuery) -> JsonObject:
     """A facet search for every node, without filters."""
-    body = _matching(query.search)
+    body = matching_body(query.search)
     body["facetName"] = query.facet_name
     if query.facet_query is not None:
         body["facetQuery"] = query.facet_query
@@ -393,24 +393,9 @@ def similar_body(query: SimilarQuery) -> JsonObject:
     return body
 
 
-def federation_count_body(
-    index: IndexView, queries: Sequence[SearchQuery], share: Share, facets: Sequence[str] | None
-) -> JsonObject:
-    """A federation of no hits: counts the union of what several queries of one index match."""
-    federation: JsonObject = {"limit": 0}
-    if facets:
-        federation["facetsByIndex"] = {index.physical_uid: list(facets)}
-    bodies = []
-    for query in queries:
-        body = _matching(query) | _vectors(query, kind_of(query))
-        proof = shard_proof(index, query.filter)
-        bodies.append({"indexUid": index.physical_uid, **with_filter(body, share.shard_filter, proof)})
-    return {"federation": federation, "queries": bodies}
-
-
 def judged_body(query: SearchQuery) -> JsonObject:
     """The search as the client wrote it, for a node to refuse in its own words; it returns no hits (H22)."""
-    body = _matching(query) | _vectors(query, kind_of(query)) | {"limit": 0}
+    body = matching_body(query) | vectors_body(query, kind_of(query)) | {"limit": 0}
     if query.hybrid is not None:
         body["hybrid"]["semanticRatio"] = query.hybrid.semantic_ratio
     if query.facets:

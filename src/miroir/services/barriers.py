@@ -105,7 +105,8 @@ class Barriers:
             try:
                 answer = await self._resolved(op, view)
             except ApiError as error:
-                message = clean_message(error.message, view)
+                ours = error.code == "miroir_reserved_field"
+                message = error.message if ours else clean_message(error.message, view)
                 self.sequencer.answer(op.id, ApiError(error.code, f"Index `{view.uid}`: {message}"))
                 return
             if answer is not None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from miroir.core.distinct import duplicates_filter
 from miroir.core.facet_merge import FacetSum
+from miroir.core.federation_counts import count_parts, federation_count_body
 from miroir.core.node_errors import as_api_error
 from miroir.core.search_plan import (
     Matching,
     facets_of,
-    federation_count_body,
     matching_of,
     only,
     sequences,
@@ -68,6 +68,15 @@ class FederationCounts:
         try:
             answers = await self._scatter.ask(
                 reading,
+        total, summed = 0, FacetSum()
+        for part in count_parts(queries):
+            total += await self._count_part(reading, part, facets, summed)
+        return IndexCount(total, summed if facets else None)
+
+    async def _count_part(
+        self, reading: Reading, queries: Sequence[SearchQuery], facets: Sequence[str] | None, summed: FacetSum
+    ) -> int:
+        """Candidates of queries that a node can federate; their facets are added to `summed`."""
                 lambda share, _: Ask(
                     "",
                     federation_count_body(reading.index, queries, share, facets),
@@ -76,14 +85,10 @@ class FederationCounts:
             )
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
-        total = sum(answer.value["estimatedTotalHits"] for answer in answers)
-        if not facets:
-            return IndexCount(total, None)
-        summed = FacetSum()
         for answer in answers:
             part = (answer.value.get("facetsByIndex") or {}).get(reading.index.physical_uid) or {}
             summed.add(part.get("distribution") or {}, part.get("stats") or {})
-        return IndexCount(total, summed)
+        return sum(answer.value["estimatedTotalHits"] for answer in answers)
 
     async def _without(
         self, reading: Reading, found: IndexCount, facets: Sequence[str] | None, gone: Sequence[str]

@@ -333,6 +333,9 @@ def test_an_edition_that_fails_for_one_document_changes_none(tmp_path):
         assert task["error"]["code"] == "edit_documents_by_function_error"
         assert task["details"]["editedDocuments"] == 0
         assert task["details"]["deletedDocuments"] is None
+        task = await c.done("POST", "/indexes/m/documents/edit", {"function": "doc._miroir_seq = 1"})
+        assert task["error"]["code"] == "miroir_reserved_field"
+        assert "`_miroir_seq`" in task["error"]["message"]
         assert c.merged("m") == before
         reply = await c.ask("POST", "/indexes/m/documents/edit", {"function": "doc.x = ("})
         assert reply.status == 400
