@@ -89,14 +89,25 @@ def moves_to(view: ClusterView) -> tuple[Move, ...]:
 
 
 def stale_moves(view: ClusterView) -> tuple[Move, ...]:
-    """Stale replicas that should be rebuilt where they are."""
+    """Stale replicas that should be rebuilt where they are. Asked often, and there are nearly never any."""
+    takers = view.takers()
     return tuple(
         move
-        for move in moves_to(view)
+        for physical in _with_stale(view)
+        for move in _moves_of(view, takers, physical)
         if move.target is not None
         and move.leaves is None
         and _state(view, move, move.target) is ReplicaState.STALE
     )
+
+
+def _with_stale(view: ClusterView) -> list[str]:
+    """Indexes that have a stale replica; indexes that are placed alike share their table, which is looked at once."""
+    judged: dict[int, bool] = {}
+    for shards in view.placement.values():
+        if id(shards) not in judged:
+            judged[id(shards)] = any(ReplicaState.STALE in replicas.values() for replicas in shards)
+    return sorted(physical for physical, shards in view.placement.items() if judged[id(shards)])
 
 
 def _moves_of(view: ClusterView, takers: Sequence[Member], physical: str) -> Iterable[Move]:
