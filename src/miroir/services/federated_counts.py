@@ -65,9 +65,6 @@ class FederationCounts:
     async def _union(
         self, reading: Reading, queries: Sequence[SearchQuery], facets: Sequence[str] | None
     ) -> IndexCount:
-        try:
-            answers = await self._scatter.ask(
-                reading,
         total, summed = 0, FacetSum()
         for part in count_parts(queries):
             total += await self._count_part(reading, part, facets, summed)
@@ -77,6 +74,9 @@ class FederationCounts:
         self, reading: Reading, queries: Sequence[SearchQuery], facets: Sequence[str] | None, summed: FacetSum
     ) -> int:
         """Candidates of queries that a node can federate; their facets are added to `summed`."""
+        try:
+            answers = await self._scatter.ask(
+                reading,
                 lambda share, _: Ask(
                     "",
                     federation_count_body(reading.index, queries, share, facets),
