@@ -91,7 +91,7 @@ class Books:
     def take_changes(self) -> BookChanges:
         """The changes of the group, for its transaction; the overlay stays until `committed`."""
         sets: list[tuple[str, int, tuple[str, ...]]] = []
-        for physical, book in self._books.items():
+        for physical, book in self._changed():
             stored = self._stored_sets.get(physical, 0)
             fresh = enumerate(book.field_sets[stored:], stored)
             sets.extend((physical, number, names) for number, names in fresh)
@@ -99,10 +99,15 @@ class Books:
 
     def committed(self) -> None:
         """The group is in the store."""
+        for physical, book in self._changed():
+            self._stored_sets[physical] = len(book.field_sets)
         self._rows = {}
         self._cleared = {}
-        for physical, book in self._books.items():
-            self._stored_sets[physical] = len(book.field_sets)
+
+    def _changed(self) -> list[tuple[str, IndexBook]]:
+        """Books that the group touched; of thousands, it is a few."""
+        names = dict.fromkeys((*self._rows, *self._cleared))
+        return [(physical, self._books[physical]) for physical in names if physical in self._books]
 
 
 class BookChanges:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,47 +19,34 @@ from miroir.core.ops import NameQueues, OpKind
 from miroir.core.records import (
     CatalogueChange,
     IndexChange,
-    LaneRecord,
     OpRecord,
-    PlacementRecord,
     Resolution,
     encode,
 )
 from miroir.core.task_state import Verdict, judge
-from miroir.core.topology import IndexView, PhysicalUid, ReplicaState
+from miroir.core.topology import IndexView, PhysicalUid
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.tasks import FINISHED, Task, relabel
 from miroir.ports.store import Store, Table, Tx
 from miroir.services.cluster import VISIBLE, Cluster
-from miroir.services.lanes import Delivery, Track
+from miroir.services.lane_sights import LaneSights
+from miroir.services.lanes import Delivery
 from miroir.services.mending import Mending
-from miroir.services.node_requests import STEPS, RequestWriter, last_step
+from miroir.services.node_requests import RequestWriter
 from miroir.services.oplog import OpLog
 from miroir.services.persisting import persist
+from miroir.services.rounds import Round
 from miroir.services.sequencer import store_applied
 
 log = structlog.get_logger()
 
 _ROUND_MAX = 256
-#: part of the log's bytes above which lanes that lag are given up
-_LOG_FULL = 0.9
+#: between two looks at every op that has not ended
+_LOOK_S = 1.0
 #: counters of a task that did nothing
 _ZEROED = ("indexedDocuments", "deletedDocuments", "editedDocuments")
 #: said of an op that nodes of some shards refused: those of the others hold their part
 _KEPT = " - Note: documents of this payload on other shards were written."
-
-
-@dataclass(slots=True)
-class _Round:
-    """What one transaction will change."""
-
-    ended: list[tuple[OpRecord, Resolution, Verdict]] = field(default_factory=list)
-    tasks: dict[int, Task] = field(default_factory=dict)
-    lanes: dict[tuple[str, str], LaneRecord] = field(default_factory=dict)
-    stale: dict[str, dict[str, set[int]]] = field(default_factory=dict)  #: physical -> node -> shards
-
-    def __bool__(self) -> bool:
-        return bool(self.ended or self.tasks or self.lanes or self.stale)
 
 
 class Completion:
@@ -88,11 +74,13 @@ class Completion:
         self.mending: Mending | None = None  #: the same
         self._queue = NameQueues()
         self._outcomes: dict[int, dict[str, dict[str, Any] | None]] = {}
-        self._last_done: dict[str, int] = {}
+        self.sights = LaneSights(oplog, cluster, self._lanes, limits, now_ns)
+        self._touched: set[int] = set()  #: ops that may have ended now
+        self._all_touched = True
+        self._looked_s = 0.0
         self._wake = asyncio.Event()
         self._on_head: list[Callable[[], None]] = []
         self._on_end: list[Callable[[list[Task]], None]] = []
-        self._lost_nodes: dict[str, asyncio.Future[None]] = {}
 
     # --- from the other services --------------------------------------------------------------
 
@@ -100,7 +88,7 @@ class Completion:
         """Take up every op whose task has not ended."""
         for op in sorted(self._log.ops.values(), key=lambda op: op.id):
             if op.stage == "done":
-                self._note_done(op.id)
+                self.sights.note_done(op.id)
             else:
                 self._queue.add(op.id, op.names)
         self._wake.set()
@@ -125,17 +113,28 @@ class Completion:
         """An op ended on a node."""
         if op in self._queue:
             self._outcomes.setdefault(op, {}).setdefault(node, error)
+            self._touched.add(op)
             self._wake.set()
 
     async def lose_node(self, node: str) -> None:
         """The node has lost its data: all its replicas are stale when this returns."""
-        future = self._lost_nodes.setdefault(node, asyncio.get_running_loop().create_future())
+        future = self.sights.lose_node(node)
         self._wake.set()
         await asyncio.shield(future)
 
     def wake(self) -> None:
-        """Something that was waited for may have happened."""
+        """Something that was waited for may have happened: look at everything."""
+        self._all_touched = True
         self._wake.set()
+
+    def lane_moved(self, physical: str, node: str) -> None:
+        """A lane went on."""
+        self.sights.moved(physical, node)
+        self._wake.set()
+
+    def _lanes(self) -> Delivery:
+        assert self.delivery is not None
+        return self.delivery
 
     def started(self, op: OpRecord) -> None:
         """An op was sequenced: its task is being processed."""
@@ -144,6 +143,7 @@ class Completion:
             self._log.tasks[op.id] = msgspec.structs.replace(
                 task, status="processing", started_at=self._now_ns(), batch_uid=op.id
             )
+        self._touched.add(op.id)
         self._wake.set()
 
     async def run(self) -> None:
@@ -161,9 +161,11 @@ class Completion:
 
     # --- one round ----------------------------------------------------------------------------
 
-    def _take_round(self) -> _Round:
-        found = _Round()
-        heads = self._queue.heads()
+    def _take_round(self) -> Round:
+        found = Round()
+        at_all = self._is_time_for_all()
+        touched, self._touched = self._touched, set()
+        heads = self._queue.heads() if at_all else sorted(filter(self.is_head, touched))
         taken = 0
         while heads and taken < _ROUND_MAX:
             op = self._log.ops[heads.pop(0)]
@@ -173,9 +175,20 @@ class Completion:
             taken += 1
             self._end(found, op, verdict)
             heads.extend(self._queue.remove(op.id))
-        self._look_at_lanes(found)
-        self._look_at_lost_nodes(found)
+        self._touched.update(heads)  # of a round that is full
+        self.sights.look(found, at_all=at_all)
+        if found.stale or any(lane.lagging for lane in found.lanes.values()):
+            self._all_touched = True  # others no longer wait for these
         return found
+
+    def _is_time_for_all(self) -> bool:
+        """Whether every op is looked at, not only those of which something was heard: time passes too."""
+        now_s = asyncio.get_running_loop().time()
+        if not self._all_touched and now_s - self._looked_s < _LOOK_S:
+            return False
+        self._all_touched = False
+        self._looked_s = now_s
+        return True
 
     def _judge(self, op: OpRecord) -> Verdict | None:
         resolution = self._log.resolutions.get(op.id)
@@ -188,22 +201,14 @@ class Completion:
         absent = {
             node
             for node in concerned
-            if physical is not None and (self._absent(physical, node) or self.is_second(op.id, node))
+            if physical is not None and (self.sights.absent(physical, node) or self.is_second(op.id, node))
         }
         verdict = judge(concerned, self._outcomes.get(op.id, {}), absent=absent)
         if verdict is not None and resolution.error is not None:
             return Verdict(error=resolution.error, lagging=verdict.lagging, stale=verdict.stale)
         return verdict
 
-    def _absent(self, physical: str, node: str) -> bool:
-        record = self._cluster.lanes.get((physical, node))
-        if record is not None and record.lagging:
-            return True
-        assert self.delivery is not None
-        now_s = asyncio.get_running_loop().time()
-        return node not in self._cluster.live or self.delivery.stuck(physical, node, now_s)
-
-    def _end(self, found: _Round, op: OpRecord, verdict: Verdict) -> None:
+    def _end(self, found: Round, op: OpRecord, verdict: Verdict) -> None:
         resolution = self._log.resolutions[op.id]
         found.ended.append((op, resolution, verdict))
         task = self._log.tasks[op.id]
@@ -215,7 +220,7 @@ class Completion:
         for node in self._writer.concerned(op.id):
             old = found.lanes.get((physical, node))
             lagging = True if node in verdict.lagging or (old is not None and old.lagging) else None
-            found.lanes[physical, node] = self._lane_record(physical, node, op.id, lagging=lagging)
+            found.lanes[physical, node] = self.sights.record(physical, node, op.id, lagging=lagging)
         for node, shards in verdict.stale.items():
             log.warning("replica_went_stale", node=node, op=op.id, shards=len(shards))
             found.stale.setdefault(physical, {}).setdefault(node, set()).update(shards)
@@ -251,91 +256,14 @@ class Completion:
         )
         return clean_message(message, view)
 
-    def _lane_record(self, physical: str, node: str, done: int, *, lagging: bool | None = None) -> LaneRecord:
-        """What is stored of a lane. Never beyond `done`, the last op that ended: what a node did with later
-        ones must be found out again after a crash."""
-        old = self._cluster.lanes.get((physical, node), LaneRecord())
-        assert self.delivery is not None
-        lane = self.delivery.lane(physical, node)
-        reached = old.applied if lane is None else min(lane.applied, last_step(done))
-        applied = max(old.applied, reached)
-        return msgspec.structs.replace(
-            old, applied=applied, lagging=old.lagging if lagging is None else lagging
-        )
-
-    def _look_at_lanes(self, found: _Round) -> None:
-        """Lanes that caught up, that are being replayed, that are lost."""
-        assert self.delivery is not None
-        for (physical, node), track in self.delivery.tracks.items():
-            lane = track.lane
-            last = self._last_done.get(physical, -1)
-            record = found.lanes.get((physical, node)) or self._cluster.lanes.get((physical, node))
-            lagging = record is not None and record.lagging
-            if lane.lost or (lagging and self._too_far_behind(track)):
-                if not self._lose(found, physical, node) and lane.lost:
-                    log.error("lane_cannot_replay", node=node, index=physical)
-                    lane.lost = False  # the only copy: what it holds is all there is
-                    track.wake.set()
-            elif lane.replaying and not lagging:
-                log.warning("lane_replays", node=node, index=physical)
-                found.lanes[physical, node] = self._lane_record(physical, node, last, lagging=True)
-            elif lagging and (physical, node) not in found.lanes and self._caught_up(physical, node):
-                log.info("lane_caught_up", node=node, index=physical)
-                found.lanes[physical, node] = self._lane_record(physical, node, last, lagging=False)
-
-    def _caught_up(self, physical: str, node: str) -> bool:
-        assert self.delivery is not None
-        lane = self.delivery.lane(physical, node)
-        if lane is None or lane.phase == "recovering" or lane.replaying:
-            return False
-        if node not in self._cluster.live:
-            return False
-        undone = lane.undone
-        return undone is None or undone // STEPS > self._last_done.get(physical, -1)
-
-    def _too_far_behind(self, track: Track) -> bool:
-        """Whether the log would grow beyond its bounds by waiting for a lane."""
-        undone = track.lane.undone
-        op = None if undone is None else self._log.ops.get(undone // STEPS)
-        if op is None:
-            return False
-        too_old = self._now_ns() - op.accepted_at > self._limits.log_age_s * 1e9
-        return too_old or self._log.payload_bytes > self._limits.log_bytes_max * _LOG_FULL
-
-    def _lose(self, found: _Round, physical: str, node: str) -> bool:
-        """The lane cannot be replayed: its replicas are stale, but for those that are the only ones."""
-        record = self._cluster.placement.get(physical)
-        before = len(found.stale.get(physical, {}).get(node, ()))
-        for shard, replicas in enumerate(record.shards if record is not None else ()):
-            others = any(s is ReplicaState.IN_SYNC for n, s in replicas.items() if n != node)
-            if replicas.get(node) is ReplicaState.IN_SYNC and others:
-                found.stale.setdefault(physical, {}).setdefault(node, set()).add(shard)
-        return len(found.stale.get(physical, {}).get(node, ())) > before
-
-    def _look_at_lost_nodes(self, found: _Round) -> None:
-        for node in self._lost_nodes:
-            for physical, record in self._cluster.placement.items():
-                mine = {
-                    shard
-                    for shard, replicas in enumerate(record.shards)
-                    if replicas.get(node) is ReplicaState.IN_SYNC
-                }
-                if mine:
-                    found.stale.setdefault(physical, {}).setdefault(node, set()).update(mine)
-        if self._lost_nodes and not found.stale:
-            for future in self._lost_nodes.values():
-                if not future.done():
-                    future.set_result(None)
-            self._lost_nodes.clear()
-
-    async def _commit(self, found: _Round) -> None:
+    async def _commit(self, found: Round) -> None:
         if not found.stale:
             await self._commit_round(found)
             return
         async with self._cluster.changing:
             await self._commit_round(found)
 
-    async def _commit_round(self, found: _Round) -> None:
+    async def _commit_round(self, found: Round) -> None:
         now = self._now_ns()
         done = [msgspec.structs.replace(op, stage="done") for op, _, _ in found.ended]
         applied = []
@@ -348,7 +276,7 @@ class Completion:
                     relabelled.update(self._relabel(op.id, change.relabel, {**found.tasks, **relabelled}))
         tasks = {**found.tasks, **relabelled}
         refused = self._refused(found)
-        placements, epoch = self._stale_placements(found)
+        placements, epoch = self.sights.stale_placements(found)
 
         def store(tx: Tx) -> None:
             for op in done:
@@ -371,7 +299,7 @@ class Completion:
             self._log.ops[op.id] = op
             self._log.open_count -= 1
             self._outcomes.pop(op.id, None)
-            self._note_done(op.id)
+            self.sights.note_done(op.id)
             self.on_commit(op.id)
         if self.mending is not None:
             self.mending.add(refused)
@@ -386,7 +314,7 @@ class Completion:
         self._log.tasks.update(tasks)
         self._tell([self._log.tasks[op.id] for op in done if op.id in self._log.tasks])
 
-    def _refused(self, found: _Round) -> dict[int, MendingRecord]:
+    def _refused(self, found: Round) -> dict[int, MendingRecord]:
         """Ops of this round after which nodes may hold something else than the book says."""
         records = {}
         for op, resolution, verdict in found.ended:
@@ -402,12 +330,6 @@ class Completion:
             for told in self._on_end:
                 told(ended)
 
-    def _note_done(self, op: int) -> None:
-        resolution = self._log.resolutions.get(op)
-        if resolution is not None and resolution.physical is not None:
-            last = self._last_done.get(resolution.physical, -1)
-            self._last_done[resolution.physical] = max(last, op)
-
     def _relabel(self, op: int, names: dict[str, str], fresh: dict[int, Task]) -> dict[int, Task]:
         """Tasks before `op` under their new names."""
         changed = {}
@@ -419,29 +341,6 @@ class Completion:
                 if moved is not task and moved != task:
                     changed[uid] = moved
         return changed
-
-    def _stale_placements(self, found: _Round) -> tuple[dict[str, PlacementRecord], int]:
-        epoch = self._cluster.epoch
-        placements = {}
-        for physical, nodes in found.stale.items():
-            record = self._cluster.placement.get(physical)
-            if record is None:
-                continue
-            epoch += 1
-            placements[physical] = PlacementRecord(
-                shards=tuple(
-                    {
-                        node: ReplicaState.STALE
-                        if state is ReplicaState.IN_SYNC and shard in nodes.get(node, ())
-                        else state
-                        for node, state in replicas.items()
-                    }
-                    for shard, replicas in enumerate(record.shards)
-                ),
-                epoch=epoch,
-                since=record.since,
-            )
-        return placements, epoch
 
 
 def _made_only(change: CatalogueChange | None) -> CatalogueChange | None:

@@ -19,7 +19,8 @@ from miroir.core.settings_drift import drifted
 from miroir.core.write_limits import WriteLimits
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 from miroir.services.cluster import Cluster
-from miroir.services.lanes import Delivery, Track
+from miroir.services.lanes import Delivery
+from miroir.services.tracks import Track
 
 log = structlog.get_logger()
 

@@ -30,24 +30,13 @@ from miroir.services.node_requests import (
     parse_tasks,
     task_uid,
 )
+from miroir.services.tracks import Bell, Track, Tracks
 
 log = structlog.get_logger()
 
 #: Refusals of content; anything else a node says may be different next time.
 _REJECTED = frozenset({400, 413, 415})
 _RECOVERY_PAGES_MAX = 100
-
-
-@dataclass(slots=True)
-class Track:
-    """One lane and the little that its tasks share about it."""
-
-    node: NodeId
-    physical: str
-    lane: Lane
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    stuck_since: float | None = None  #: loop time since which its node has taken nothing
-    dropped: bool = False  #: the index is gone from the node
 
 
 @dataclass(slots=True)
@@ -76,7 +65,7 @@ class Delivery:
         rng: random.Random,
         *,
         ended: Ended,
-        changed: Callable[[], None],
+        changed: Callable[[str, str], None],
         hold_from: Callable[[str, str], int | None] = lambda physical, node: None,
     ) -> None:
         """`hold_from` (physical, node): the first op that the lane must not send yet."""
@@ -88,10 +77,9 @@ class Delivery:
         self._rng = rng
         self._ended = ended
         self._changed = changed
-        self.tracks: dict[tuple[str, str], Track] = {}
+        self.tracks = Tracks()
         self._watches: dict[NodeId, Watch] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._unstarted: list[Track] = []
 
     # --- from the other services --------------------------------------------------------------
 
@@ -118,9 +106,8 @@ class Delivery:
                 forgotten=record.forgotten,
                 floor=last_step(self._cluster.floor(physical, node)),
             )
-            found = Track(NodeId(node), physical, lane)
-            self.tracks[physical, node] = found
-            self._start(found)
+            found = Track(NodeId(node), physical, lane, Bell(lambda: self._start(physical, node)))
+            self.tracks.add(found)
         return found
 
     def renew(self, physical: str, node: str) -> None:
@@ -131,7 +118,7 @@ class Delivery:
             return
         record = self._cluster.lanes[physical, node]
         old.lane = Lane(applied=record.applied, forgotten=record.forgotten)
-        old.wake.set()
+        self._after(old)
 
     def raise_floor(self, physical: str, node: str) -> None:
         """A copy has ended there."""
@@ -141,7 +128,7 @@ class Delivery:
 
     def end(self, physical: str, node: str) -> None:
         """The node holds nothing of the index any more."""
-        track = self.tracks.pop((physical, node), None)
+        track = self.tracks.pop((physical, node))
         if track is not None:
             track.dropped = True
             track.wake.set()
@@ -157,23 +144,21 @@ class Delivery:
         """Empty the lanes of nodes that no longer take part in an index: nothing is kept for them."""
         for physical in physicals:
             members = self._cluster.members(physical)
-            for (index, node), track in self.tracks.items():
-                if index == physical and node not in members:
+            for track in self.tracks.of_index(physical):
+                if track.node not in members:
                     done = max([track.lane.applied, *(op.id for op in track.lane.log)])
                     track.lane = Lane(applied=done, forgotten=done)
-                    track.wake.set()
+                    self._after(track)
 
     def wake_index(self, physical: str) -> None:
         """Lanes of the index may go on."""
-        for track in self.tracks.values():
-            if track.physical == physical:
-                track.wake.set()
+        for track in self.tracks.of_index(physical):
+            track.wake.set()
 
     def wake_node(self, node: NodeId) -> None:
         """The node is reachable again."""
-        for track in self.tracks.values():
-            if track.node == node:
-                track.wake.set()
+        for track in self.tracks.of_node(node):
+            track.wake.set()
         self._watch(node).wake.set()
 
     def stuck(self, physical: str, node: str, now_s: float) -> bool:
@@ -194,16 +179,20 @@ class Delivery:
             self._group = group
             for node in self._cluster.nodes:
                 self._watch(NodeId(node))
-            unstarted, self._unstarted = self._unstarted, []
-            for track in unstarted:
-                self._start(track)
-            await asyncio.get_running_loop().create_future()
+            for (physical, node), track in self.tracks.items():
+                if track.wake.rung:
+                    self._start(physical, node)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._group = None  # what still ends rings nobody any more
 
-    def _start(self, track: Track) -> None:
-        if self._group is None:
-            self._unstarted.append(track)
-        else:
-            self._group.create_task(self._run_lane(track), name=f"lane {track.node} {track.physical}")
+    def _start(self, physical: str, node: str) -> None:
+        """Serve a lane, unless somebody does."""
+        track = self.tracks.get((physical, node))
+        if self._group is not None and track is not None and not track.running:
+            track.running = True
+            self._group.create_task(self._run_lane(track), name=f"lane {node} {physical}")
             self._watch(track.node)
 
     def _watch(self, node: NodeId) -> Watch:
@@ -216,10 +205,9 @@ class Delivery:
         return found
 
     async def _run_lane(self, track: Track) -> None:
-        """Send what is to be sent; sleep when there is nothing."""
+        """Send what is to be sent, until there is nothing."""
         failures = 0
-        while not track.dropped:
-            await track.wake.wait()
+        while track.wake.rung and not track.dropped:
             track.wake.clear()
             while track.node in self._cluster.live and (ready := self._next(track)) is not None:
                 if await ready:
@@ -231,8 +219,9 @@ class Delivery:
                 if track.stuck_since is None:
                     track.stuck_since = asyncio.get_running_loop().time()
                 await asyncio.sleep(self._pause(failures))
-        if self.tracks.get((track.physical, track.node)) is track:
-            del self.tracks[track.physical, track.node]
+        track.running = False
+        if track.dropped and self.tracks.get((track.physical, track.node)) is track:
+            self.tracks.pop((track.physical, track.node))
 
     def _next(self, track: Track) -> Any:
         """The awaitable step of a lane that can be done now, None when there is none."""
@@ -307,6 +296,7 @@ class Delivery:
         if listed is None or track.lane.phase is not Phase.UNSURE:
             return listed is not None
         track.lane.on_listed(task for _, task in listed)
+        self._after(track)
         self._watch(track.node).wake.set()
         return True
 
@@ -343,7 +333,7 @@ class Delivery:
             moved = False
             if watch.node in self._cluster.live:
                 moved = await self._poll(watch)
-            busy = any(t.lane.accepted for t in self.tracks.values() if t.node == watch.node)
+            busy = bool(self.tracks.busy(watch.node))
             wait_s = limits.poll_fast_s if moved else min(wait_s * 1.5, limits.poll_slow_s)
             if not busy:
                 wait_s = limits.poll_slow_s
@@ -395,7 +385,7 @@ class Delivery:
     def _look_back(self, watch: Watch) -> None:
         """A lane may have heard of its task after the watcher had passed it."""
         assert watch.start is not None
-        open_uids = [uid for track in self._of(watch.node) for _, uid in track.lane.accepted]
+        open_uids = [uid for track in self.tracks.busy(watch.node) for _, uid in track.lane.accepted]
         watch.start = min([watch.start, *open_uids])
         watch.settled.difference_update(open_uids)
 
@@ -405,15 +395,12 @@ class Delivery:
             return
         shown = {task.uid for _, task in listed}
         newest = max(shown)
-        for track in self._of(node):
+        for track in self.tracks.busy(node):
             for _, uid in list(track.lane.accepted):
                 if asked_from <= uid < newest and uid not in shown:
                     log.warning("node_lost_task", node=node, task=uid)
                     track.lane.on_missing(uid)
-                    track.wake.set()
-
-    def _of(self, node: NodeId) -> list[Track]:
-        return [track for track in self.tracks.values() if track.node == node]
+                    self._after(track)
 
     def _report(self, track: Track, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
@@ -427,4 +414,5 @@ class Delivery:
         if lane.idle and lane.log and lane.log[-1].action is Action.DROP:
             track.dropped = True
         track.wake.set()
-        self._changed()
+        self.tracks.note(track)
+        self._changed(track.physical, track.node)

@@ -65,13 +65,7 @@ class Retention:
 
     async def _drop_ops(self) -> None:
         """Ops whose task ended a while ago and that every lane has behind it."""
-        needed: dict[str, int] = {}
-        for (physical, _), track in self._delivery.tracks.items():
-            undone = track.lane.undone
-            if undone is not None:
-                needed[physical] = min(needed.get(physical, op_of(undone)), op_of(undone))
-        for physical, first in self.copies_need().items():
-            needed[physical] = min(needed.get(physical, first), first)
+        needed = _Needed(self._delivery, self.copies_need())
         before = self._now_ns() - int(self._limits.keep_done_s * 1e9)
         victims: list[int] = []
         held: set[str] = set()
@@ -81,7 +75,7 @@ class Retention:
             physical = (resolution.physical if resolution is not None else None) or ""
             task = self._log.tasks.get(op_id)
             young = task is not None and (task.finished_at or before + 1) > before
-            if op.stage != "done" or young or op_id >= needed.get(physical, op_id + 1):
+            if op.stage != "done" or young or op_id >= needed.first(physical, op_id + 1):
                 held.add(physical)
             elif physical not in held or not physical:
                 victims.append(op_id)
@@ -103,9 +97,10 @@ class Retention:
     def _forget(self, last: dict[str, int]) -> dict[tuple[str, str], LaneRecord]:
         """Lanes of the indexes, without their steps up to the ops given."""
         changed = {}
-        for key, track in self._delivery.tracks.items():
-            if key[0] in last:
-                track.lane.forget((last[key[0]] + 1) * STEPS)
+        for physical, op_id in last.items():
+            for track in self._delivery.tracks.of_index(physical):
+                key = (physical, str(track.node))
+                track.lane.forget((op_id + 1) * STEPS)
                 record = self._cluster.lanes.get(key, LaneRecord())
                 forgotten = max(record.forgotten, track.lane.forgotten)
                 changed[key] = msgspec.structs.replace(record, forgotten=forgotten)
@@ -117,3 +112,23 @@ class Retention:
             return
         ended = (uid for uid in self._log.tasks.oldest(FINISHED) if uid not in self._log.ops)
         await self._tasks.remove(list(islice(ended, max(1, count // _TASKS_CUT))))
+
+
+class _Needed:
+    """First op of each index that a lane or a copy needs, found when it is asked for: most indexes rest."""
+
+    def __init__(self, delivery: Delivery, copies: dict[str, int]) -> None:
+        self._delivery = delivery
+        self._copies = copies
+        self._found: dict[str, int | None] = {}
+
+    def first(self, physical: str, nothing: int) -> int:
+        """`nothing` when no op of the index is needed."""
+        if physical not in self._found:
+            undone = (track.lane.undone for track in self._delivery.tracks.of_index(physical))
+            ops = [op_of(step) for step in undone if step is not None]
+            if physical in self._copies:
+                ops.append(self._copies[physical])
+            self._found[physical] = min(ops, default=None)
+        found = self._found[physical]
+        return nothing if found is None else found

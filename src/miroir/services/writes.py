@@ -88,7 +88,7 @@ class WritePath:
             limits,
             rng,
             ended=self.completion.ended,
-            changed=self.completion.wake,
+            changed=self.completion.lane_moved,
             hold_from=lambda physical, node: self.rollouts.hold_from(physical, node),
         )
         self.readers = Readers()
