@@ -79,11 +79,19 @@ def serve(file: Path | None, host: str | None, port: int | None, log_level: str 
 @click.option(
     "--master-key-file", type=_FILE, help="File that holds the key, so that it shows in no process list."
 )
-def node(port: int, host: str, data: Path, master_key: str | None, master_key_file: Path | None) -> None:
+@click.option("--import-dump", type=_FILE, help="Start from a Meilisearch dump; the folder must be empty.")
+def node(
+    port: int,
+    host: str,
+    data: Path,
+    master_key: str | None,
+    master_key_file: Path | None,
+    import_dump: Path | None,
+) -> None:
     """Run one embedded engine alone."""
     from miroir.cli.node import run
 
-    sys.exit(run(host, port, data, master_key, master_key_file))
+    sys.exit(run(host, port, data, master_key, master_key_file, import_dump))
 
 
 @main.command()

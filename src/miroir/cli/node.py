@@ -12,13 +12,20 @@ from miroir.engine.errors import EngineError
 from miroir.engine.node import run_node
 
 
-def run(host: str, port: int, data: Path, master_key: str | None, master_key_file: Path | None) -> int:
-    """Exit status: 0 stopped by a signal, 1 the data cannot be used."""
+def run(
+    host: str,
+    port: int,
+    data: Path,
+    master_key: str | None,
+    master_key_file: Path | None,
+    import_dump: Path | None = None,
+) -> int:
+    """Exit status: 0 stopped by a signal, 1 the data or the dump cannot be used."""
     key = read_key(master_key, master_key_file)
     # the HTTP server raises the signal it was stopped by once more; the data is still to be closed then
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        run_node(host, port, data, key)
+        run_node(host, port, data, key, dump=import_dump)
     except EngineError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

@@ -1,97 +1,15 @@
-"""Primary keys and document ids: inference, extraction, validation, with Meilisearch's words for what is wrong.
-
-Source: reference/meilisearch-api.md, 6.1 and 6.2.
-"""
+"""Primary keys and document ids as the orchestrator uses them, and the names that documents may not have."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miroir.core.reserved import RESERVED_PREFIX
 from miroir.meili.codes import ApiError
-from miroir.meili.decode import compact_json
-from miroir.meili.document_ids import invalid_id_message
+from miroir.meili.primary_keys import document_ids, infer_primary_key, primary_key_taken
 
-_VALID = re.compile(r"[A-Za-z0-9_-]{1,511}")
-
-
-def infer_primary_key(documents: Sequence[Mapping[str, Any]]) -> str:
-    """The one top-level name of the first document that ends in `id`, in any case. Raises ApiError."""
-    names = sorted(
-        (name for name in (documents[0] if documents else ()) if name.lower().endswith("id")),
-        key=str.encode,
-    )
-    if len(names) == 1:
-        return names[0]
-    if not names:
-        raise ApiError(
-            "index_primary_key_no_candidate_found",
-            "The primary key inference failed as the engine did not find any field ending with `id` in its name. "
-            "Please specify the primary key manually using the `primaryKey` query parameter.",
-        )
-    raise ApiError(
-        "index_primary_key_multiple_candidates_found",
-        f"The primary key inference failed as the engine found {len(names)} fields ending with `id` in their names: "
-        f"'{names[0]}' and '{names[1]}'. Please specify the primary key manually using the `primaryKey` query "
-        "parameter.",
-    )
-
-
-def primary_key_taken(primary_key: str) -> ApiError:
-    """An index that has a primary key was given another one."""
-    return ApiError("index_primary_key_already_exists", f"Index already has a primary key: `{primary_key}`.")
-
-
-def document_ids(documents: Sequence[Mapping[str, Any]], primary_key: str) -> list[str]:
-    """Canonical id text of every document, in order. Raises ApiError about the first one that has none."""
-    found: list[str] = []
-    append = found.append
-    valid = _VALID.fullmatch
-    for document in documents:
-        value = document.get(primary_key)
-        if type(value) is int and -(2**63) <= value < 2**64:
-            append(str(value))
-        elif type(value) is str and valid(value):
-            append(value)
-        else:
-            append(_slow_id(document, primary_key))
-    return found
-
-
-def _slow_id(document: Mapping[str, Any], primary_key: str) -> str:
-    """The same for nested primary keys and for everything that is wrong."""
-    matches = [document[primary_key]] if primary_key in document else list(_nested(document, primary_key))
-    if not matches:
-        raise ApiError(
-            "missing_document_id",
-            f"Document doesn't have a `{primary_key}` attribute: `{compact_json(document)}`.",
-        )
-    if len(matches) > 1:
-        raise ApiError(
-            "invalid_document_id",
-            f"Document have too many matching `{primary_key}` attribute: `{compact_json(document)}`.",
-        )
-    value = matches[0]
-    if type(value) is int and -(2**63) <= value < 2**64:
-        return str(value)
-    if type(value) is str and _VALID.fullmatch(value):
-        return value
-    raise ApiError("invalid_document_id", invalid_id_message(value))
-
-
-def _nested(value: Any, path: str) -> list[Any]:
-    """Every value at a dotted path, through arrays; a name may itself hold dots."""
-    if isinstance(value, list):
-        return [found for item in value for found in _nested(item, path)]
-    if not isinstance(value, dict):
-        return []
-    found = [value[path]] if path in value else []
-    for name, inner in value.items():
-        if path.startswith(name + "."):
-            found.extend(_nested(inner, path[len(name) + 1 :]))
-    return found
+__all__ = ["document_ids", "infer_primary_key", "primary_key_taken", "refuse_reserved_fields"]
 
 
 def refuse_reserved_fields(documents: Sequence[Mapping[str, Any]]) -> None:

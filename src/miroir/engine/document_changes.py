@@ -13,8 +13,8 @@ from typing import Any
 
 from miroir.engine.index import Document, Index
 from miroir.engine.jobs import AddDocuments, DeleteDocuments
-from miroir.engine.primary_keys import document_id, infer, key_differs
 from miroir.meili.codes import ApiError
+from miroir.meili.primary_keys import document_id, infer_primary_key, primary_key_taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _choose_key(
     if index.primary_key is not None:
         if asked is None or asked == index.primary_key:
             return index.primary_key, [], operations
-        error = key_differs(index.primary_key)
+        error = primary_key_taken(index.primary_key)
         refused = [
             Result(error=error) if isinstance(op, AddDocuments) and op.documents else Result()
             for op in operations
@@ -119,7 +119,7 @@ def _choose_key(
         result = Result()
         if isinstance(operation, AddDocuments) and operation.documents:
             try:
-                return infer(operation.documents[0]), results, operations[position:]
+                return infer_primary_key(operation.documents), results, operations[position:]
             except ApiError as error:
                 result.error = error
         results.append(result)

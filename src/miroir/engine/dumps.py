@@ -17,7 +17,6 @@ import orjson
 
 from miroir.engine.catalog import LiveIndex
 from miroir.engine.errors import EngineError
-from miroir.engine.primary_keys import document_id
 from miroir.engine.running import Runner
 from miroir.engine.store import IndexRow, Store
 from miroir.engine.stored_documents import dump_document, load_document
@@ -25,6 +24,7 @@ from miroir.meili import dump_format, settings
 from miroir.meili.codes import ApiError
 from miroir.meili.dates import parse_rfc3339
 from miroir.meili.keys import Key
+from miroir.meili.primary_keys import document_id
 
 _DOCUMENTS_PER_STEP = 1000
 _decode_key = msgspec.msgpack.Decoder(Key).decode

@@ -14,12 +14,12 @@ from miroir.engine.index import Document
 from miroir.engine.indexing import prefixed, with_changes
 from miroir.engine.jobs import AddDocuments, DeleteByFilter, DeleteDocuments, EditDocuments
 from miroir.engine.outcome import Outcome, failed, succeeded
-from miroir.engine.primary_keys import document_id
 from miroir.engine.running import Runner, job_of
 from miroir.engine.selecting import matching_documents
 from miroir.engine.stored_documents import dump_document
 from miroir.meili.codes import ApiError
 from miroir.meili.edit_script import compile_script
+from miroir.meili.primary_keys import document_id
 from miroir.meili.tasks import Task
 
 

@@ -9,9 +9,9 @@ import orjson
 from miroir.engine.catalog import LiveIndex
 from miroir.engine.document_changes import Change, counted
 from miroir.engine.indexing import empty_index, with_changes
-from miroir.engine.primary_keys import document_id
 from miroir.engine.store import Store
 from miroir.engine.stored_documents import load_document
+from miroir.meili.primary_keys import document_id
 
 Breathe = Callable[[], Awaitable[None]]
 

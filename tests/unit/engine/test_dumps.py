@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,13 @@ def test_a_file_that_is_no_dump_is_refused_and_leaves_nothing(tmp_path: Path) ->
         engine.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("version", [0x7FFF, 99])
+async def test_data_of_another_version_is_refused_in_clear_words(tmp_path: Path, version: int) -> None:
+    (await open_engine(tmp_path, _OPTIONS)).close()
+    connection = sqlite3.connect(tmp_path / "engine.sqlite3")
+    connection.execute(f"PRAGMA user_version={version}")
+    connection.close()
+    with pytest.raises(EngineError, match=f"schema version {version}, this program reads version 1 only"):
+        await open_engine(tmp_path, _OPTIONS)
