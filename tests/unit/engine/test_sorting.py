@@ -144,3 +144,18 @@ def test_distinct_survivors_exclude_what_shares_a_value_but_excluded_ones_do_not
     assert table is not None
     remaining, _ = apply_distinct(table, BitMap(range(1, 7)))
     assert list(remaining) == [1, 3, 4, 5]
+
+
+def test_skipping_whole_buckets_counts_documents_that_are_dropped_in_them() -> None:
+    settings = {"sortableAttributes": ["p", "t"]}
+    documents: list[tuple[int, None, dict[str, object]]] = [
+        (1, None, {"p": 1, "t": []}),
+        (2, None, {"p": 2, "t": "a"}),
+        (3, None, {"p": 3, "t": "a"}),
+    ]
+    index = FacetIndex().rebuilt(settings, {}).updated(settings, documents)
+    criteria = parse_sorts(["p:asc", "t:asc"])
+    candidates = BitMap([1, 2, 3])
+    assert sorted_page(index, criteria, candidates, 0, 9) == [2, 3]
+    assert sorted_page(index, criteria, candidates, 1, 9) == [2, 3]
+    assert sorted_page(index, criteria, candidates, 2, 9) == [3]
