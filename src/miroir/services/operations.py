@@ -361,7 +361,9 @@ class Operations:
         physical, node = moves[0].physical, moves[0].leaves
         assert node is not None
         async with self._cluster.changing:
-            before = self._cluster.placement[physical]
+            before = self._cluster.placement.get(physical)
+            if before is None:
+                return  # the index was dropped meanwhile
             after = copying.drop(before, node, [move.shard for move in moves])
             await self._cluster.change_placement(physical, after)
 

@@ -10,9 +10,10 @@ import msgspec
 import structlog
 
 from miroir.core.records import LaneRecord
+from miroir.core.topology import ReplicaState
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.tasks import FINISHED
-from miroir.ports.store import StoreError
+from miroir.ports.store import Store, StoreError, Table, Tx
 from miroir.services.cluster import Cluster
 from miroir.services.lanes import Delivery
 from miroir.services.node_requests import STEPS, RequestWriter, op_of
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 
 _INTERVAL_S = 1.0
 _DROP_MAX = 5000
+_INDEXES_MAX = 100
+#: states of replicas that no move is about
+_AT_REST = (ReplicaState.IN_SYNC, ReplicaState.STALE)
 #: part of the tasks that goes at once when there are too many, as Meilisearch does
 _TASKS_CUT = 10
 
@@ -32,6 +36,7 @@ class Retention:
 
     def __init__(
         self,
+        store: Store,
         log: OpLog,
         cluster: Cluster,
         delivery: Delivery,
@@ -40,6 +45,7 @@ class Retention:
         limits: WriteLimits,
         now_ns: Callable[[], int],
     ) -> None:
+        self._store = store
         self._log = log
         self._cluster = cluster
         self._delivery = delivery
@@ -61,6 +67,7 @@ class Retention:
     async def sweep(self) -> None:
         """One round."""
         await self._drop_ops()
+        await self._drop_indexes()
         await self._drop_tasks()
 
     async def _drop_ops(self) -> None:
@@ -93,6 +100,48 @@ class Retention:
         self._cluster.lanes.update(lanes)
         for op_id in victims:
             self._writer.forget(op_id)
+
+    async def _drop_indexes(self) -> None:
+        """Every row of indexes that are in no catalogue, once nothing in the log or on its way is about them.
+
+        A node that was down when its index was dropped loses it to the sweep for leftovers.
+        """
+        cluster = self._cluster
+        gone = [
+            physical
+            for physical, record in cluster.placement.items()
+            if physical not in cluster.sequenced.indexes
+            and physical not in cluster.visible.indexes
+            and all(state in _AT_REST for replicas in record.shards for state in replicas.values())
+        ]
+        if not gone:
+            return
+        needed = {resolution.physical for resolution in self._log.resolutions.values()} | set(
+            self.copies_need()
+        )
+        victims = [physical for physical in gone if physical not in needed][:_INDEXES_MAX]
+        if not victims:
+            return
+
+        def store(tx: Tx) -> None:
+            for physical in victims:
+                tx.delete(Table.PLACEMENT, (physical,))
+                for table in (Table.LANES, Table.DOCUMENTS):
+                    tx.delete_prefix(table, (physical,))
+                for kind in ("fields", "vocabulary"):
+                    tx.delete_prefix(Table.META, (kind, physical))
+
+        await self._store.transact(store)
+        for physical in victims:
+            for track in self._delivery.tracks.of_index(physical):
+                self._delivery.end(physical, track.node)
+        lanes = set(victims)
+        for key in [key for key in cluster.lanes if key[0] in lanes]:
+            cluster.lanes.pop(key)
+        for physical in victims:
+            cluster.placement.pop(physical)
+        cluster.publish()
+        log.info("dropped_indexes_forgotten", indexes=len(victims))
 
     def _forget(self, last: dict[str, int]) -> dict[tuple[str, str], LaneRecord]:
         """Lanes of the indexes, without their steps up to the ops given."""

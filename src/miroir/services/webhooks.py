@@ -23,27 +23,44 @@ _TIMEOUT_S = 30.0
 
 
 class Webhooks:
-    """A queue of ended tasks and the loop that posts them."""
+    """Ended tasks, one bounded queue and one loop for each webhook: a slow one delays nobody else."""
 
     def __init__(self, poster: Poster, webhooks: Callable[[], Mapping[str, Webhook]]) -> None:
         self._poster = poster
         self._webhooks = webhooks
-        self._waiting: asyncio.Queue[list[Task]] = asyncio.Queue(_WAITING_MAX)
+        self._waiting: dict[str, list[list[Task]]] = {}
+        self._serving: set[str] = set()
+        self._wake = asyncio.Event()
 
     def announce(self, tasks: list[Task]) -> None:
         """Queue tasks that ended together."""
-        if self._webhooks() and not self._waiting.full():
-            self._waiting.put_nowait(tasks)
+        for uuid in self._webhooks():
+            waiting = self._waiting.setdefault(uuid, [])
+            if len(waiting) < _WAITING_MAX:
+                waiting.append(tasks)
+                self._wake.set()
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            tasks = await self._waiting.get()
-            lines = b"".join(orjson.dumps(task_view(task)) + b"\n" for task in tasks)
-            body = gzip.compress(lines)
-            async with asyncio.TaskGroup() as group:
-                for webhook in list(self._webhooks().values()):
-                    group.create_task(self._post(webhook, body))
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                for uuid in self._waiting.keys() - self._serving:
+                    self._serving.add(uuid)
+                    group.create_task(self._serve(uuid), name=f"webhook {uuid}")
+
+    async def _serve(self, uuid: str) -> None:
+        """Post what waits for one webhook, until nothing does or it is gone."""
+        try:
+            while waiting := self._waiting.pop(uuid, None):
+                tasks = [task for group in waiting for task in group]
+                webhook = self._webhooks().get(uuid)
+                if webhook is not None:
+                    body = gzip.compress(b"".join(orjson.dumps(task_view(task)) + b"\n" for task in tasks))
+                    await self._post(webhook, body)
+        finally:
+            self._serving.discard(uuid)
 
     async def _post(self, webhook: Webhook, body: bytes) -> None:
         headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip", **webhook.headers}

@@ -106,7 +106,9 @@ class WritePath:
         self.completion.on_commit = self.rollouts.end
         self.tasks = Tasks(store, self.log, now_ns, changed=self.sequencer.wake)
         self.stats = Stats(transport, self.cluster, self.log)
-        self.retention = Retention(self.log, self.cluster, self.delivery, writer, self.tasks, limits, now_ns)
+        self.retention = Retention(
+            store, self.log, self.cluster, self.delivery, writer, self.tasks, limits, now_ns
+        )
         self.leftovers = Leftovers(transport, self.cluster, limits)
         self.prober = Prober(
             store,
