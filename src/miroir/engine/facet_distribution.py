@@ -15,10 +15,10 @@ from typing import Any
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import AttributeRules, covers, matches_pattern
+from miroir.engine.facet_tree import FacetTree
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import shown_float
 from miroir.meili.codes import ApiError
-from miroir.meili.facet_tree import FacetTree
 
 #: Up to this many candidates alphabetical facets are counted document by document.
 CANDIDATES_THRESHOLD = 3000

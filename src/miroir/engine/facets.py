@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import GEO_FIELD, AttributeRules
+from miroir.engine.facet_tree import FacetTree
 from miroir.engine.facet_values import PathValues, document_values
 from miroir.engine.persistent import OrderedKeys, PersistentMap
-from miroir.meili.facet_tree import FacetTree
 from miroir.meili.geo_field import document_point
 
 Document = dict[str, Any]
