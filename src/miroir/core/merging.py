@@ -24,7 +24,7 @@ _LAST = float("inf")
 class Hit:
     """One hit of one shard: its place in the order, its document, what ranked it."""
 
-    __slots__ = ("body", "details", "key", "score", "seq", "share", "typo_group")
+    __slots__ = ("body", "details", "key", "proximity_at", "score", "seq", "share", "typo_group")
 
     def __init__(self, body: dict[str, Any], details: dict[str, Any], score: float, share: int) -> None:
         self.body = body
@@ -34,6 +34,7 @@ class Hit:
         self.key: Key = ()
         self.seq = ""
         self.typo_group: Key | None = None
+        self.proximity_at: int | None = None  #: place of the proximity in the key
 
 
 def take_hits(raw: list[dict[str, Any]], share: int) -> list[Hit]:
@@ -52,6 +53,8 @@ def take_hits(raw: list[dict[str, Any]], share: int) -> list[Hit]:
         for part, name in shape:
             if part is _typo:
                 hit.typo_group = tuple(parts)
+            elif name == "proximity":
+                hit.proximity_at = len(parts)
             part(details[name], parts)
         seq = details.pop(SEQ_RULE, None)
         if seq is not None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from miroir.core.topology import IndexView
+
 Details = Mapping[str, Any]
 
 #: Meilisearch folds ranks in 32 bits and wraps; beyond this its number says nothing.
@@ -51,6 +53,12 @@ def _overflows(details: Details) -> bool:
     return bool(product * (1 + 3 * terms) >= _RANK_LIMIT)
 
 
+def searchable_count(index: IndexView) -> int:
+    """Number of searchable attributes; 1 when all are searched with equal weight."""
+    names = index.settings.get("searchableAttributes") or ["*"]
+    return 1 if "*" in names else len(names)
+
+
 def score_values(details: Details, score: float, searchable_count: int) -> list[tuple[Any, ...]]:
     """The values that hits of different queries are compared by, first rule first.
 
@@ -84,12 +92,12 @@ def _scores_of_runs(runs: list[list[tuple[str, Any]]], score: float, searchable_
     terms = next((d["matchingWords"] for name, d in flat if name == "words"), None)
     # Phrases count as one term below `words`, so its count is only the first guess.
     for guess in dict.fromkeys((*(() if terms is None else (terms,)), *range(1, 11))):
-        ranks = [list(_ranks(name, detail, guess, searchable_count)) for name, detail in flat]
-        if abs(_fold([rank for rule in ranks for rank in rule]) - score) < _CLOSE:
+        ranks = [list(ranks_of(name, detail, guess, searchable_count)) for name, detail in flat]
+        if abs(fold([rank for rule in ranks for rank in rule]) - score) < _CLOSE:
             scores, position = [], 0
             for run in runs:
                 part = [rank for rule in ranks[position : position + len(run)] for rank in rule]
-                scores.append(_fold(part))
+                scores.append(fold(part))
                 position += len(run)
             return scores
     return [_product(run) for run in runs]
@@ -102,7 +110,7 @@ def _product(run: list[tuple[str, Any]]) -> float:
     return product
 
 
-def _fold(ranks: list[tuple[int, int]]) -> float:
+def fold(ranks: list[tuple[int, int]]) -> float:
     rank, largest = 1, 1
     for local, local_largest in ranks:
         rank = (rank - 1) * local_largest + local
@@ -110,7 +118,7 @@ def _fold(ranks: list[tuple[int, int]]) -> float:
     return rank / largest
 
 
-def _ranks(name: str, detail: Details, terms: int, searchable_count: int) -> Iterator[tuple[int, int]]:
+def ranks_of(name: str, detail: Details, terms: int, searchable_count: int) -> Iterator[tuple[int, int]]:
     """(rank, max) pairs behind one rule's details."""
     if name == "words":
         yield detail["matchingWords"], detail["maxMatchingWords"]

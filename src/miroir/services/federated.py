@@ -20,6 +20,7 @@ from miroir.core.federation_merge import (
 )
 from miroir.core.federation_rules import check_comparable
 from miroir.core.hybrid_merge import is_semantic
+from miroir.core.scores import searchable_count
 from miroir.core.search_plan import max_total_hits, total_pages, window
 from miroir.core.topology import IndexView
 from miroir.meili.codes import ApiError
@@ -27,7 +28,7 @@ from miroir.meili.commands import Federation, FederationOptions, MultiSearch, Se
 from miroir.services.federated_counts import FederationCounts, IndexCount
 from miroir.services.ranked import Ranked
 from miroir.services.scatter import Reading, Scatter
-from miroir.services.search import IndexSearch, finish, searchable_count
+from miroir.services.search import IndexSearch, finish
 
 
 class FederatedSearch:

@@ -10,6 +10,8 @@ from miroir.core.covering import Share
 from miroir.core.distinct import ValueKey, deduplicate, duplicates_filter
 from miroir.core.facet_merge import FacetSum
 from miroir.core.merging import Hit, merge, repair_scores, take_hits
+from miroir.core.path_costs import repair_proximity
+from miroir.core.scores import searchable_count
 from miroir.core.search_plan import (
     SearchPlan,
     above,
@@ -65,6 +67,7 @@ class Ranker:
                 reading, lambda share, _: Ask("/search", count_only(plan, share))
             )
         repair_scores(lists)
+        repair_proximity(lists, searchable_count(plan.index))
         merged = merge(lists, None if plan.distinct else plan.depth)
         asked = plan.depth
         total = sum(answer.value["estimatedTotalHits"] for answer in answers)
@@ -82,7 +85,10 @@ class Ranker:
             ranked.hits, ranked.values = hits[: plan.depth], values[: plan.depth]
             if not plan.distinct_is_countable:
                 if counted and plan.query.is_paged:
-                    ranked.total = len(await self._survivors(reading, plan))
+                    survivors = [hit for hit, _ in await self._survivors(reading, plan)]
+                    ranked.total = len(survivors)
+                    if ranked.facets is not None:
+                        ranked.facets = facet_sum(await self._count_hits(reading, ranked, survivors))
                 else:  # what nodes dropped is off their totals; what was dropped here comes off now
                     ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
             elif counted and (plan.depth or plan.query.is_paged):

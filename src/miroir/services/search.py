@@ -11,6 +11,7 @@ from miroir.core.hybrid_merge import is_semantic, keyword_suffices, mix, shift
 from miroir.core.merging import Hit
 from miroir.core.node_errors import as_api_error
 from miroir.core.projection import Finisher
+from miroir.core.scores import searchable_count
 from miroir.core.search_plan import (
     judged_body,
     kind_of,
@@ -184,12 +185,6 @@ def _shift_all(ranked: Ranked, index: IndexView) -> None:
         detail = hit.details["vectorSort"]
         if detail["similarity"] is not None:
             detail["similarity"] = hit.score = shift(detail["similarity"], distribution)
-
-
-def searchable_count(index: IndexView) -> int:
-    """Number of searchable attributes; 1 when all are searched with equal weight."""
-    names = index.settings.get("searchableAttributes") or ["*"]
-    return 1 if "*" in names else len(names)
 
 
 def answer(ranked: Ranked, page: Sequence[Hit]) -> dict[str, Any]:

@@ -534,13 +534,17 @@ class Sequencer:
     def _update(self, op: OpRecord) -> Resolution:
         assert op.index_uid is not None
         index = resolving.require(self._cluster.sequenced, op.index_uid)
-        return resolving.update(
+        resolution = resolving.update(
             self._cluster.sequenced,
             op.index_uid,
             new_uid=op.args.get("new_uid"),
             primary_key=op.args.get("primary_key"),
             document_count=self.books.book(index.physical).size_after(BookDelta()),
         )
+        if resolution.action == Action.PRIMARY_KEY:
+            assert resolution.primary_key is not None
+            self.vocabularies.rekeyed(index, resolution.primary_key)
+        return resolution
 
     def _swap(self, op: OpRecord) -> Resolution:
         return resolving.swap(self._cluster.sequenced, [tuple(swap) for swap in op.args["swaps"]])

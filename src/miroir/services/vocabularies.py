@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from miroir.core.records import IndexState, encode
+from miroir.core.reserved import is_reserved
 from miroir.core.vocabulary import Rows, Splitter, Vocabulary
 from miroir.ports.store import Reader, Store, Table, Tx
 
@@ -45,13 +46,18 @@ class Vocabularies:
         """The vocabulary, made when it is new or was made for another primary key."""
         found = self.find(index)
         if found is None or found.primary_key != primary_key:
-            paths = {} if found is None else found.paths
+            paths = () if found is None else [path for path in found.paths if not is_reserved(path[-1])]
             found = Vocabulary(primary_key, Splitter(index.settings))
-            found.know(path[0] for path in paths)
+            found.know_paths(paths)
             found.know(index.field_order)
             found.mark_all()
             self.replace(index.physical, found)
         return found
+
+    def rekeyed(self, index: IndexState, primary_key: str) -> None:
+        """An index without documents gets another primary key: its ghosts too."""
+        if self.find(index) is not None:
+            self.begin(index, primary_key)
 
     def added(
         self,
