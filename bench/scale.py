@@ -50,6 +50,7 @@ class HollowNodes:
 
     def __init__(self) -> None:
         self.tasks: dict[NodeId, list[bytes]] = {}
+        self.by_index: dict[tuple[NodeId, str], list[bytes]] = {}
         self.identities: dict[NodeId, bytes] = {}
         self.requests = 0
 
@@ -83,6 +84,7 @@ class HollowNodes:
                 }
             )
         )
+        self.by_index.setdefault((request.node, physical), []).append(tasks[-1])
         return NodeResponse(202, b'{"taskUid":%d}' % uid)
 
     def _identity(self, request: NodeRequest) -> NodeResponse:
@@ -102,8 +104,7 @@ class HollowNodes:
         else:
             shown = tasks[::-1][:limit]
         if "indexUids" in asked:
-            wanted = b'"indexUid":"%s"' % asked["indexUids"].encode()
-            shown = [task for task in tasks[::-1] if wanted in task][:limit]
+            shown = self.by_index.get((node, asked["indexUids"]), [])[::-1][:limit]
         return b'{"results":[' + b",".join(shown) + b"]}"
 
 

@@ -142,8 +142,8 @@ def test_tables_behave_as_sorted_maps(
     def change(tx: Tx) -> None:
         for what, name, number in changes:
             if what == "put":
-                tx.put_many(Table.LANES, [((name, number), b"v")])
-                model[name, number] = b"v"
+                model[name, number] = f"{name}{number}".encode()
+                tx.put_many(Table.LANES, [((name, number), model[name, number])])
             elif what == "delete":
                 tx.delete_many(Table.LANES, [(name, number)])
                 model.pop((name, number), None)
@@ -160,8 +160,11 @@ def test_tables_behave_as_sorted_maps(
         for key, value in sorted(model.items())
         if key[: len(prefix)] == prefix and (first is None or key >= first)
     ]
+    values = store.read(lambda reader: list(reader.values(Table.LANES, prefix)))
+    everything = store.read(lambda reader: list(reader.scan(Table.LANES, prefix)))
     store.close()
     assert got == wanted[:limit]
+    assert values == [value for _, value in everything]
 
 
 def test_a_closed_store_refuses_and_closing_twice_is_nothing(opening: Open, tmp_path: Path) -> None:

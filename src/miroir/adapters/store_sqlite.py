@@ -248,6 +248,15 @@ class _SqliteTx:
         for key, value in self._connection.execute(query, parameters):
             yield decode_key(key), value
 
+    def values(self, table: Table, prefix: Key = ()) -> Iterator[bytes]:
+        low = encode_key(prefix)
+        high = _after(low)
+        clause = "k >= ?" if high is None else "k >= ? AND k < ?"
+        parameters = [low] if high is None else [low, high]
+        query = f"SELECT v FROM t_{table.value} WHERE {clause} ORDER BY k"
+        for (value,) in self._connection.execute(query, parameters):
+            yield value
+
     def put(self, table: Table, key: Key, value: bytes) -> None:
         self._connection.execute(
             f"INSERT INTO t_{table.value} VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET v = excluded.v",

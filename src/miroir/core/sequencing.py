@@ -61,10 +61,10 @@ class IndexBook:
         self.field_sets.append(names)
         self._ids[names] = number
 
-    def insert(self, known: Known) -> None:
-        """Count a stored document (at start)."""
-        self.live.add(known.seq)
-        self.counts[known.fields] += 1
+    def insert_all(self, rows: Sequence[tuple[int, int]]) -> None:
+        """Count stored documents (at start): the number of each, and its set of names."""
+        self.live.update(seq for seq, _ in rows)
+        self.counts.update(fields for _, fields in rows)
 
     def apply(self, delta: BookDelta) -> None:
         """Follow an op that was stored."""

@@ -68,6 +68,10 @@ class Reader(Protocol):
         """Rows whose key begins with `prefix`, in key order, from `start` (inclusive) on."""
         ...
 
+    def values(self, table: Table, prefix: Key = ()) -> Iterator[bytes]:
+        """The values that `scan` would give, in key order: several times as fast where keys do not matter."""
+        ...
+
 
 class Tx(Reader, Protocol):
     """A transaction: reads see its own writes."""

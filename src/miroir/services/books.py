@@ -6,12 +6,16 @@ A group of ops is sequenced before any of it is committed: `Draft rows` of the g
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 
 from miroir.core.records import encode
 from miroir.core.sequencing import BookDelta, IndexBook, Known
 from miroir.ports.store import Key, Reader, Store, Table, Tx
+
+#: documents whose rows are in memory at once while a book is loaded
+_LOAD_ROWS = 50_000
 
 _decode_row = msgspec.msgpack.Decoder(tuple[int, int]).decode
 _decode_names = msgspec.msgpack.Decoder(tuple[str, ...]).decode
@@ -44,8 +48,9 @@ class Books:
         for key, row in reader.scan(Table.META, ("fields", physical)):
             book.load(int(key[2]), _decode_names(row))
         self._stored_sets[physical] = len(book.field_sets)
-        for _, row in reader.scan(Table.DOCUMENTS, (physical,)):
-            book.insert(Known(*_decode_row(row)))
+        rows = map(_decode_row, reader.values(Table.DOCUMENTS, (physical,)))
+        while page := list(islice(rows, _LOAD_ROWS)):
+            book.insert_all(page)
 
     def known(self, physical: str, ids: Iterable[str]) -> dict[str, Known]:
         """Those of `ids` that exist."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from miroir.core.hashing import shard_of
 from miroir.core.rendering import render_documents, seq_mark, split_ids
 from miroir.core.reserved import SEQ_FIELD, SHARD_FIELD, decode_seq, decode_shard, encode_seq
-from miroir.core.sequencing import BookDelta, IndexBook, Known, sequence_add, sequence_delete
+from miroir.core.sequencing import BookDelta, IndexBook, sequence_add, sequence_delete
 
 SHARDS = 8
 ids = st.lists(st.integers(0, 12).map(str), max_size=8)
@@ -88,7 +88,7 @@ def test_any_history_gives_the_numbers_and_counts_of_one_node(history):
 
 def test_a_cleared_book_starts_from_zero():
     book = IndexBook()
-    book.insert(Known(5, book.intern(("id",))))
+    book.insert_all([(5, book.intern(("id",)))])
     cleared = BookDelta(cleared=True)
     assert (book.size_after(cleared), book.distribution_after(cleared)) == (0, {})
     book.apply(cleared)
