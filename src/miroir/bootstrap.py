@@ -37,7 +37,9 @@ from miroir.core.operations import MoveLimits
 from miroir.core.records import NodeRecord
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.asgi import App, asgi_app
+from miroir.meili.codes import ApiError
 from miroir.meili.edge import Edge
+from miroir.meili.payload import BodyBudget
 from miroir.meili.tasks import Task
 from miroir.ports.nodes import NodeTransport
 from miroir.ports.posts import Poster
@@ -188,7 +190,14 @@ def build(
         metrics,
         max_concurrent_requests=config.server.max_concurrent_requests,
     )
-    app = asgi_app(front, max_body_bytes=config.server.max_body_bytes)
+    app = asgi_app(
+        front,
+        max_body_bytes=config.server.max_body_bytes,
+        budget=BodyBudget(config.server.large_bodies_bytes_max),
+        busy=ApiError(
+            "miroir_overloaded", "Too many large bodies at once. Retry later.", headers={"Retry-After": "5"}
+        ),
+    )
     return Orchestrator(config, writes, moving, reads, front, metrics, app)
 
 

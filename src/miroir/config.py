@@ -77,6 +77,9 @@ class ServerConfig(_Section, frozen=True):
     host: Annotated[str, _about("address to listen on")] = "127.0.0.1"
     port: Annotated[int, _about("port to listen on", ge=1, le=65535)] = 7700
     max_body_bytes: Annotated[int, _about("largest request body, after decompression", ge=1)] = 100_000_000
+    large_bodies_bytes_max: Annotated[
+        int, _about("bytes of bodies above 1 MiB in memory at once, all requests; above it 503", ge=1)
+    ] = 150_000_000
     max_concurrent_requests: Annotated[int, _about("requests in flight; above it 503 at once", ge=1)] = 500
     request_timeout_ms: Annotated[int, _about("deadline of one client request", ge=1)] = 30_000
     shutdown_grace_ms: Annotated[int, _about("time that requests in flight get when stopping", ge=0)] = 10_000
@@ -314,6 +317,8 @@ def check(config: Config) -> None:
     copies = config.replication_factor * config.replica_groups
     if config.writes.min_in_sync_replicas > copies:
         raise ConfigError("writes.min_in_sync_replicas", f"more than the {copies} replicas a shard has")
+    if config.server.large_bodies_bytes_max < config.server.max_body_bytes:
+        raise ConfigError("server.large_bodies_bytes_max", "must not be below server.max_body_bytes")
     if config.health.timeout_ms >= config.health.interval_ms:
         raise ConfigError("health.timeout_ms", "must be below health.interval_ms")
     if config.retention.keep_done_s > config.retention.log_age_s:

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -83,7 +84,11 @@ def requests() -> list[tuple[str, str, Any]]:
     found: list[tuple[str, str, Any]] = [("POST", f"{index}/search", body) for body in searches()]
     found += [("POST", "/multi-search", {"queries": [{"indexUid": "m", **body}]}) for body in searches()]
     for body in searches():
-        bare = {name: v for name, v in body.items() if name not in ("facets", "limit", "offset", "page", "hitsPerPage")}
+        bare = {
+            name: v
+            for name, v in body.items()
+            if name not in ("facets", "limit", "offset", "page", "hitsPerPage")
+        }
         federation = {"facetsByIndex": {"m": body.get("facets", ["*"])}, "mergeFacets": {}}
         query = {"indexUid": "m", **bare}
         other = {"indexUid": "m", "q": "", "sort": ["price:desc"]}
@@ -92,7 +97,9 @@ def requests() -> list[tuple[str, str, Any]]:
     for name in ("kind", "tags", "price", "title", "nope", "*", "_miroir_shard"):
         found.append(("POST", f"{index}/facet-search", {"facetName": name}))
     for body in ({"id": 3, "embedder": "e"}, {"id": 3, "embedder": "nope"}, {"id": 99, "embedder": "e"}):
-        found.append(("POST", f"{index}/similar", {**body, "showRankingScoreDetails": True, "retrieveVectors": True}))
+        found.append(
+            ("POST", f"{index}/similar", {**body, "showRankingScoreDetails": True, "retrieveVectors": True})
+        )
     for body in ({}, {"fields": ["*"]}, {"filter": "nope = 1"}, {"sort": ["nope:asc"]}, {"retrieveVectors": True},
                  {"ids": [1, 2, 77]}, {"sort": ["price:desc"], "limit": 2}, {"filter": "_miroir_seq EXISTS"}):  # fmt: skip
         found.append(("POST", f"{index}/documents/fetch", body))
@@ -173,24 +180,29 @@ async def crawl(cluster: SimCluster, leaks: Leaks) -> None:
     await ask("POST", "/indexes/m/documents", [{"id": 51}])
 
 
-async def replay(cluster: SimCluster, leaks: Leaks, folder: Path) -> None:
-    """The requests of recorded transcripts, without comparing: variables stay as they are written."""
+def recorded(folder: Path) -> Iterator[dict[str, Any]]:
+    """The request of every step of every transcript."""
     for transcript in sorted(folder.glob("*.jsonl")):
         for line in transcript.read_text().splitlines()[1:]:
-            step = json.loads(line)["request"]
-            body = json.dumps(step["json"]).encode() if "json" in step else None
-            if "raw" in step:
-                body = step["raw"].encode()
-            elif "raw_base64" in step:
-                body = base64.b64decode(step["raw_base64"])
-            query = urlencode(step.get("query") or {})
-            path = re.sub(r"\{\{[^}]*\}\}", "0", step["path"]) + (f"?{query}" if query else "")
-            headers = {name.lower(): value for name, value in (step.get("headers") or {}).items()}
-            reply = await send(cluster, step["method"], path, body, headers)
-            asked = f"{step['method']} {path} {(body or b'').decode(errors='replace')}"
-            leaks.look(asked, reply.status, reply.headers, reply.body)
-            if reply.status == 202:
-                await task_end(cluster, orjson.loads(reply.body)["taskUid"])
+            yield json.loads(line)["request"]
+
+
+async def replay(cluster: SimCluster, leaks: Leaks, folder: Path) -> None:
+    """The requests of recorded transcripts, without comparing: variables stay as they are written."""
+    for step in recorded(folder):
+        body = json.dumps(step["json"]).encode() if "json" in step else None
+        if "raw" in step:
+            body = step["raw"].encode()
+        elif "raw_base64" in step:
+            body = base64.b64decode(step["raw_base64"])
+        query = urlencode(step.get("query") or {})
+        path = re.sub(r"\{\{[^}]*\}\}", "0", step["path"]) + (f"?{query}" if query else "")
+        headers = {name.lower(): value for name, value in (step.get("headers") or {}).items()}
+        reply = await send(cluster, step["method"], path, body, headers)
+        asked = f"{step['method']} {path} {(body or b'').decode(errors='replace')}"
+        leaks.look(asked, reply.status, reply.headers, reply.body)
+        if reply.status == 202:
+            await task_end(cluster, orjson.loads(reply.body)["taskUid"])
 
 
 def test_no_answer_tells_anything_internal() -> None:

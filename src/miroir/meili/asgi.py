@@ -60,10 +60,13 @@ def asgi_app(
     new_request_id: Callable[[], str] | None = None,
     on_startup: Callable[[], Awaitable[None]] | None = None,
     on_shutdown: Callable[[], Awaitable[None]] | None = None,
+    budget: payload.BodyBudget | None = None,
+    busy: ApiError | None = None,
 ) -> App:
     """An ASGI application around an edge.
 
     `extra`: (path prefix, handler) for paths outside the API; bodies over the limit never reach a handler.
+    `budget` bounds large bodies of all requests together; one too many is answered with `busy`.
     `clock` in seconds; without it durations are 0. `on_end` is called after the last byte was sent.
     """
 
@@ -74,6 +77,13 @@ def asgi_app(
             await serve(scope, receive, send)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        held = _Held(budget, busy)
+        try:
+            await answer(scope, receive, send, held)
+        finally:
+            held.release()
+
+    async def answer(scope: Scope, receive: Receive, send: Send, held: _Held) -> None:
         began = clock() if clock else 0.0
         headers = _headers(scope["headers"])
         request = _request(scope, headers)
@@ -88,7 +98,7 @@ def asgi_app(
             route = edge.route_name(request) if handler is None else None
             try:
                 body, body_error = await _read_body(
-                    receive, headers, max_body_bytes, documents=route == "documents.add"
+                    receive, headers, max_body_bytes, held, documents=route == "documents.add"
                 )
             except _DisconnectedError:
                 return
@@ -135,8 +145,32 @@ def _request(scope: Scope, headers: Mapping[str, str]) -> HttpRequest:
     return HttpRequest(scope["method"], "/" + "/".join(segments), query, headers)
 
 
+class _Held:
+    """What one request has taken of the budget."""
+
+    def __init__(self, budget: payload.BodyBudget | None, busy: ApiError | None) -> None:
+        self._budget = budget
+        self._busy = busy
+        self._taken = 0
+
+    def grow(self, size: int) -> ApiError | None:
+        """The body has `size` bytes by now; the refusal when they are too many."""
+        more = size - payload.BodyBudget.FREE - self._taken
+        if self._budget is None or self._busy is None or more <= 0:
+            return None
+        if not self._budget.take(more):
+            return self._busy
+        self._taken += more
+        return None
+
+    def release(self) -> None:
+        if self._budget is not None:
+            self._budget.give(self._taken)
+        self._taken = 0
+
+
 async def _read_body(
-    receive: Receive, headers: Mapping[str, str], limit: int, *, documents: bool
+    receive: Receive, headers: Mapping[str, str], limit: int, held: _Held, *, documents: bool
 ) -> tuple[bytes, ApiError | None]:
     """The decoded body, or an empty one and what is wrong with it.
 
@@ -157,6 +191,7 @@ async def _read_body(
         else:
             try:
                 reader.feed(chunk)
+                error = held.grow(reader.size)
             except payload.BodyTooLargeError:
                 error = payload.body_too_large(
                     documents=documents, limit=limit, content_length=content_length

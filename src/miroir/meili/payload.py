@@ -24,6 +24,27 @@ class BrokenEncodingError(Exception):
     """The body does not decode with its Content-Encoding."""
 
 
+class BodyBudget:
+    """Bytes of large bodies that may be in memory at once, all requests together."""
+
+    #: bytes of each body that cost nothing: small requests are never refused for the sake of large ones
+    FREE = 1 << 20
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for so many bytes more; then they are taken."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """Bytes taken before are free again."""
+        self._left += size
+
+
 class BodyReader:
     """Collects the chunks of a request body, decoded, up to a limit in decoded bytes."""
 
@@ -40,6 +61,11 @@ class BodyReader:
             self._zlib = zlib.decompressobj()
         elif encoding == "br":
             self._brotli = brotli.Decompressor()
+
+    @property
+    def size(self) -> int:
+        """Decoded bytes so far."""
+        return self._size
 
     def feed(self, chunk: bytes) -> None:
         """Take the next chunk. Raises BodyTooLargeError, BrokenEncodingError."""

@@ -28,6 +28,8 @@ from miroir.ports.store import Key, Reader, Store, StoreError, Table, Tx
 log = structlog.get_logger()
 
 _NEXT_OP = ("next_op",)
+#: bytes of memory that a decoded payload takes per byte of its text
+_DECODED_COST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,7 @@ class OpLog:
         return value
 
     def _cache(self, op: int, value: Any, size: int) -> None:
+        size *= _DECODED_COST
         self._payloads[op] = (value, size)
         self._cached_bytes += size
         while self._cached_bytes > self._limits.rendered_bytes_max and len(self._payloads) > 1:

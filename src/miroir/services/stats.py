@@ -35,14 +35,14 @@ class Stats:
 
     async def read(self, wanted: list[str]) -> ClusterStats:
         """Numbers of the visible indexes named; nodes that do not answer leave their sizes out."""
+        states = {uid: self._cluster.visible.find(uid) for uid in wanted}  # before anything is awaited
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._of_node(node)) for node in sorted(self._cluster.live)]
         answers = [answer for task in tasks if (answer := task.result()) is not None]
         busy = {task.index_uid for task in self._log.tasks.with_status("processing")}
         indexes = {}
         updates = []
-        for uid in wanted:
-            state = self._cluster.visible.find(uid)
+        for uid, state in states.items():
             if state is None:
                 continue
             updates.append(state.updated_at)
@@ -77,7 +77,8 @@ class Stats:
 
 def _copies(cluster: Cluster, physical: str) -> float:
     """Copies of each shard that answered, on average; at least one."""
-    shards = cluster.placement[physical].shards
+    record = cluster.placement.get(physical)
+    shards = () if record is None else record.shards
     held = sum(node in cluster.live for replicas in shards for node in replicas)
     return max(1.0, held / max(1, len(shards)))
 

@@ -233,3 +233,31 @@ def test_lifespan_hooks() -> None:
     asyncio.run(app({"type": "lifespan"}, receive, send))  # type: ignore[arg-type]
     assert ran == ["started", "stopped"]
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_large_bodies_share_a_budget_that_small_ones_do_not_need() -> None:
+    free = payload.BodyBudget.FREE
+    busy = ApiError("miroir_overloaded", "Too many large bodies at once.", headers={"Retry-After": "5"})
+
+    class Nested(Echo):
+        """While one large body is answered, others come."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner: list[int] = []
+
+        async def respond(self, request: HttpRequest, *, body_error: ApiError | None = None) -> HttpReply:
+            if len(request.body) > free and not self.inner:
+                self.inner.append(await asyncio.to_thread(lambda: call(app, chunks=[large])[0]))
+                self.inner.append(await asyncio.to_thread(lambda: call(app, chunks=[bytes(free)])[0]))
+            return await super().respond(request, body_error=body_error)
+
+    edge = Nested()
+    app = asgi_app(edge, budget=payload.BodyBudget(1_000_000), busy=busy)
+    large = bytes(free + 600_000)
+    assert call(app, chunks=[large[:free], large[free:]])[0] == 200
+    assert edge.inner == [503, 200]
+    assert call(app, chunks=[large])[0] == 200, "what was taken is given back"
+    status, headers, _ = call(app, chunks=[bytes(free), bytes(free)])
+    assert status == 503
+    assert headers["Retry-After"] == "5"
