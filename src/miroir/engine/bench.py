@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from miroir.engine.embedded import Engine, open_engine
+from miroir.engine.memory import settle, spare_full_collections
 from miroir.meili.http import HttpRequest
 
 _UID = "bench"
@@ -103,6 +104,8 @@ async def run(
     """Measure everything once and print it."""
     with tempfile.TemporaryDirectory() as folder:
         engine = await open_engine(Path(folder))
+        spare_full_collections()
+        engine.scheduler.finished = lambda _: settle()
         bench = _Bench(engine)
         await bench.timed("settings, empty", bench.ask("PATCH", f"/indexes/{_UID}/settings", wanted))
 

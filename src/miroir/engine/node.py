@@ -20,9 +20,11 @@ import uvicorn
 
 from miroir.engine.embedded import Engine, Options, open_engine
 from miroir.engine.errors import EngineError
+from miroir.engine.memory import settle, spare_full_collections
 from miroir.engine.webhook_delivery import WebhookDelivery
 from miroir.meili.asgi import DEFAULT_MAX_BODY_BYTES, asgi_app
 from miroir.meili.http import HttpRequest
+from miroir.meili.tasks import Task
 
 _GRACE_S = 5
 _RETRY_S = 1.0
@@ -66,6 +68,7 @@ async def serve_node(
     engine = await open_engine(
         data_dir, Options(master_key=master_key, features=features, on_error=_print_error), dump=dump
     )
+    spare_full_collections()
     config = uvicorn.Config(
         asgi_app(engine.edge, max_body_bytes=max_body_bytes, clock=time.monotonic),
         host=host,
@@ -84,7 +87,12 @@ async def serve_node(
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(_work(engine))]
             delivery = WebhookDelivery(lambda: engine.state.webhooks)
-            engine.scheduler.finished = delivery.announce
+
+            def finished(tasks: list[Task]) -> None:
+                settle()
+                delivery.announce(tasks)
+
+            engine.scheduler.finished = finished
             background.append(group.create_task(delivery.run()))
             if on_ready is not None:
                 background.append(group.create_task(_tell_when_ready(server, on_ready)))

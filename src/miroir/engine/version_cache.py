@@ -28,8 +28,9 @@ class VersionCache:
         result = compute()
         weight = weigh(result) + 200
         if weight <= self._weight_max // 4:
+            # What computes a result may have asked for the same one on its way.
+            self._weight += weight - self._entries.pop(key, (None, 0))[1]
             self._entries[key] = (result, weight)
-            self._weight += weight
             while self._weight > self._weight_max:
                 oldest = next(iter(self._entries))
                 self._weight -= self._entries.pop(oldest)[1]
