@@ -35,3 +35,19 @@ def test_oldest_results_go_first() -> None:
     ask(9, 5_000)
     ask(9, 5_000)
     assert computed == [0, 1, 2, 3, 4, 0, 9, 9]
+
+
+def test_a_result_that_asks_for_itself_on_the_way_is_weighed_once() -> None:
+    cache = VersionCache(4_000)
+
+    def compute() -> int:
+        return cache.get("inner", lambda: 1, lambda _: 700)
+
+    for key in range(20):
+        cache.get("inner", compute, lambda _: 700)
+        for other in range(4):
+            cache.get((key, other), lambda: 0, lambda _: 700)
+    asked: list[int] = []
+    for _ in range(2):
+        cache.get("last", lambda: asked.append(1), lambda _: 700)
+    assert len(asked) == 1
