@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import click
@@ -125,22 +126,31 @@ def _report(
 def _ingest(client: Client, pid: int | None) -> Ingesting:
     """From the first request to the end of the last task."""
     for uid, index in sample.indexes().items():
-        created = client.ask("POST", "/indexes", {"uid": uid, "primaryKey": index["primaryKey"]})
-        client.wait_task(created["taskUid"])
-        changed = client.ask("PATCH", f"/indexes/{uid}/settings", index["settings"])
-        client.wait_task(changed["taskUid"])
+        client.wait_task(_write(client, "POST", "/indexes", {"uid": uid, "primaryKey": index["primaryKey"]}))
+        client.wait_task(_write(client, "PATCH", f"/indexes/{uid}/settings", index["settings"]))
     cpu_before, begun, count, tasks = _cpu_s(pid), time.perf_counter(), 0, []
     for uid in sample.indexes():
         documents = sample.lines(uid)
         count += len(documents)
         for start in range(0, len(documents), BATCH_DOCUMENTS):
             body = b"\n".join(documents[start : start + BATCH_DOCUMENTS])
-            path = f"/indexes/{uid}/documents"
-            tasks.append(client.ask("POST", path, body, content_type="application/x-ndjson")["taskUid"])
+            tasks.append(_write(client, "POST", f"/indexes/{uid}/documents", body, "application/x-ndjson"))
     for task in tasks:
         client.wait_task(task)
     took = time.perf_counter() - begun
     return Ingesting(count / took, _each_ms(cpu_before, _cpu_s(pid), count))
+
+
+def _write(client: Client, method: str, path: str, body: Any, content_type: str = "application/json") -> int:
+    """Task of a write. On a busy machine a node may be thought dead for a moment: a 503 is asked again."""
+    end = time.monotonic() + 30.0
+    while True:
+        status, value = client.call(method, path, body, content_type=content_type)
+        if status == 202:
+            return int(value["taskUid"])
+        if status != 503 or time.monotonic() >= end:
+            raise click.ClickException(f"{method} {path}: {status}: {value}")
+        time.sleep(0.1)
 
 
 def _poll(client: Client, pid: int) -> float | None:
