@@ -72,10 +72,10 @@ def test_a_file_that_is_no_dump_is_refused_and_leaves_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("version", [0x7FFF, 99])
-async def test_data_of_another_version_is_refused_in_clear_words(tmp_path: Path, version: int) -> None:
-    (await open_engine(tmp_path, _OPTIONS)).close()
+def test_data_of_another_version_is_refused_in_clear_words(tmp_path: Path, version: int) -> None:
+    asyncio.run(open_engine(tmp_path, _OPTIONS)).close()
     connection = sqlite3.connect(tmp_path / "engine.sqlite3")
     connection.execute(f"PRAGMA user_version={version}")
     connection.close()
     with pytest.raises(EngineError, match=f"schema version {version}, this program reads version 1 only"):
-        await open_engine(tmp_path, _OPTIONS)
+        asyncio.run(open_engine(tmp_path, _OPTIONS))
