@@ -23,11 +23,12 @@ from tests.support.sim_cluster import Shape, SimCluster, SimNode
 REBALANCER = {"page_documents": 7, "shards_per_copy": 3, "grace_s": 20.0, "barrier_s": 3.0}
 
 
-def moving_config(shape: Shape, **changes: Any) -> Config:
+def moving_config(shape: Shape, *, admin_api_key: str | None = None, **changes: Any) -> Config:
     """The simulation's configuration with small pages."""
     base = shape.config()
     return from_tree(
         {
+            **({} if admin_api_key is None else {"admin_api_key": admin_api_key}),
             "nodes": [
                 {"id": n.id, "address": n.address, "replica_group": n.replica_group} for n in base.nodes
             ],

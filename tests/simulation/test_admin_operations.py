@@ -1,0 +1,140 @@
+"""The admin routes that change the cluster: codes, words, plans, and the whole of a join through them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tests.simulation.test_moves import Shelf
+from tests.support.moving import assert_consistent, attach, moving_cluster, settle
+from tests.support.sim_cluster import Reply, Shape, SimCluster
+from tests.support.virtual_time import run_virtual
+
+KEY = {"x-admin-key": "an-admin-key"}
+Ask = Callable[..., Awaitable[Reply]]
+
+
+def story(tell: Callable[[SimCluster, Shelf, Ask], Awaitable[None]], shape: Shape) -> None:
+    """Run `tell` on a cluster with documents."""
+
+    async def main() -> None:
+        rng = random.Random(3)
+        async with moving_cluster(shape, rng, admin_api_key="an-admin-key") as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(60)
+
+            async def ask(method: str, path: str, body: Any = None) -> Reply:
+                return await cluster.ask(method, f"/_miroir/{path}", body, headers=KEY)
+
+            await tell(cluster, shelf, ask)
+
+    run_virtual(main())
+
+
+async def _join(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
+    await attach(cluster, "x0")
+    node = {"id": "x0", "address": "http://x0:7700", "replica_group": 0}
+    plan = (await ask("POST", "nodes?dry_run=true", node)).body
+    assert plan["dry_run"]
+    assert {move["to"] for move in plan["moves"]} == {"x0"}
+    assert {move["index"] for move in plan["moves"]} == {"films"}
+    assert plan["planned"]["documents"] > 0
+    assert "x0" in plan["planned"]["peak_bytes"]
+    assert (await ask("GET", "operations")).body == {"results": []}, "a dry run begins nothing"
+    begun = await ask("POST", "nodes", node)
+    assert begun.status == 202
+    number = begun.body["operation"]
+    assert (await ask("POST", f"operations/{number}/pause")).body["state"] == "paused"
+    busy = await ask("POST", "rebalance")
+    assert (busy.status, busy.body["code"]) == (409, "miroir_conflict")
+    assert f"/_miroir/operations/{number}/cancel" in busy.body["message"]
+    status = (await ask("GET", "rebalance/status")).body
+    assert status["in_progress"]
+    assert status["documents_to_move"] > 0
+    assert (await ask("POST", f"operations/{number}/resume")).status == 202
+    await settle(cluster)
+    shown = (await ask("GET", f"operations/{number}")).body
+    assert (shown["state"], shown["moves_done"]) == ("done", shown["moves_total"])
+    assert shown["actual"]["documents"] > 0
+    again = await ask("POST", f"operations/{number}/cancel")
+    assert (again.status, again.body["code"]) == (409, "miroir_conflict")
+    await assert_consistent(cluster, {"films": shelf.documents})
+
+
+def test_a_node_joins_over_the_admin_api() -> None:
+    story(_join, Shape(nodes=3, replication_factor=2, shards=8))
+
+
+async def _refusals(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
+    expected: list[tuple[str, str, Any, int, str]] = [
+        ("POST", "nodes/nobody/drain", None, 404, "miroir_node_not_found"),
+        ("DELETE", "nodes/nobody", None, 404, "miroir_node_not_found"),
+        ("POST", "nodes/n0-0/undrain", None, 409, "miroir_conflict"),
+        ("POST", "nodes/n0-0/drain", None, 409, "miroir_conflict"),  # one other node for two copies
+        ("DELETE", "nodes/n0-0", None, 409, "miroir_conflict"),
+        ("DELETE", "replica_groups/0", None, 409, "miroir_conflict"),
+        ("DELETE", "replica_groups/7", None, 404, "miroir_node_not_found"),
+        ("PUT", "replication_factor", {"replication_factor": 9}, 409, "miroir_conflict"),
+        ("PUT", "replication_factor", {"factor": 9}, 400, "miroir_invalid_request"),
+        ("POST", "nodes", {"id": "x", "address": "nowhere"}, 400, "miroir_invalid_request"),
+        ("POST", "nodes", {"id": "x y", "address": "http://x"}, 400, "miroir_invalid_request"),
+        ("POST", "nodes", {"id": "n0-0", "address": "http://other"}, 409, "miroir_conflict"),
+        ("POST", "nodes", {"id": "x", "address": "http://n0-0:7700"}, 409, "miroir_conflict"),
+        ("POST", "nodes", {"id": "x", "address": "http://x", "replica_group": 5}, 409, "miroir_conflict"),
+        ("POST", "nodes", {"id": "x", "address": "http://nobody-there"}, 409, "miroir_conflict"),
+        ("GET", "operations/17", None, 404, "miroir_operation_not_found"),
+        ("POST", "operations/17/pause", None, 404, "miroir_operation_not_found"),
+        ("POST", "indexes/films/reshard", {"shards": 3}, 400, "miroir_not_supported"),
+    ]
+    for method, path, body, status, code in expected:
+        reply = await ask(method, path, body)
+        assert (reply.status, reply.body["code"]) == (status, code), (method, path, reply)
+        assert len(reply.body["message"]) > 20, "words that say what is wrong"
+    assert (await ask("DELETE", "operations")).status == 405
+    without = await cluster.ask("GET", "/_miroir/operations")
+    assert without.status == 401
+    assert (await ask("GET", "operations")).body == {"results": []}, "refused requests begin nothing"
+
+
+def test_what_cannot_be_done_is_refused_in_words() -> None:
+    story(_refusals, Shape(nodes=2, replication_factor=2, shards=4))
+
+
+async def _last_copy(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
+    reply = await ask("DELETE", "nodes/n0-0?force=true")
+    assert (reply.status, reply.body["code"]) == (409, "miroir_conflict")
+    assert "last in-sync copy" in reply.body["message"]
+
+
+def test_the_last_in_sync_copy_is_not_removed_even_by_force() -> None:
+    story(_last_copy, Shape(nodes=2, replication_factor=1, shards=4))
+
+
+async def _forced(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
+    reply = await ask("DELETE", "nodes/n0-1?force=true")
+    assert reply.status == 202, reply
+    await cluster.nodes.pop("n0-1").wipe()
+    await settle(cluster)
+    await assert_consistent(cluster, {"films": shelf.documents})
+
+
+def test_a_node_removed_by_force_is_made_up_for() -> None:
+    story(_forced, Shape(nodes=3, replication_factor=2, shards=8))
+
+
+async def _description(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
+    document = (await ask("GET", "openapi.json")).body
+    assert document["openapi"].startswith("3.")
+    for path, verbs in document["paths"].items():
+        for verb, described in verbs.items():
+            assert described["summary"]
+            real = path.removeprefix("/_miroir/").replace("{id}", "0").replace("{uid}", "films")
+            reply = await ask(verb.upper(), real + ("" if verb == "get" else "?dry_run=true"))
+            assert reply.status not in (404, 405) or "code" in (reply.body or {}), (verb, path, reply)
+    bounds = (await ask("PATCH", "rebalance", {"documents_per_s": 10.0})).body
+    assert bounds["documents_per_s"] == 10.0
+
+
+def test_every_described_route_exists() -> None:
+    story(_description, Shape(nodes=2, replication_factor=2, shards=4))
