@@ -16,6 +16,8 @@ from miroir.services.shard_calls import NodeRefusedError, ShardCalls
 
 log = structlog.get_logger()
 
+_RETRY_S = 1.0
+
 
 class Retiring:
     """One sweep at a time; a node that is down keeps its entries until it is back."""
@@ -62,7 +64,8 @@ class Retiring:
         except (NodeError, NodeRefusedError) as error:
             log.warning("deletion_waits", node=node, index=physical, reason=str(error))
             # A request that got lost may still arrive: not before it no longer can, the shards may come back.
-            self._not_before[physical, node] = now + self._calls.timeout_s
+            lost = isinstance(error, NodeError) and not error.refused
+            self._not_before[physical, node] = now + (self._calls.timeout_s if lost else _RETRY_S)
             return False
         await self._forget(physical, node, retired)
         self._seen = {key: at for key, at in self._seen.items() if key[:2] != (physical, node)}
