@@ -1,0 +1,92 @@
+"""The frequency strategy over shards: where words are, what may go missing, which rank that is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from miroir.core.reserved import STAND_IN
+from miroir.core.word_frequency import grouped, levels, question, ranked_at
+from miroir.engine.query import parse_query
+from miroir.engine.text import TextIndex
+
+S = STAND_IN
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "phrase_words"),
+    [
+        ("one two", ["one", "two"], 0),
+        ("one  Two, ", ["one", "Two"], 0),
+        ('a "b c" d', ["a", "d"], 2),
+        ("a -b c", ["a", "c"], 0),
+        ("a-b", ["a", "b"], 0),
+        ("the a the", ["a", "the"], 0),
+    ],
+)
+def test_where_words_are(text: str, words: list[str], phrase_words: int) -> None:
+    found = question(text, {"stopWords": ["the"]})
+    assert found is not None
+    assert [text[start:end] for start, end in found.words] == words
+    assert found.phrase_words == phrase_words
+
+
+def test_what_only_a_node_can_cut_is_left_to_nodes() -> None:
+    assert question("東京 tower", {}) is None
+    assert question("j.k. rowling", {"dictionary": ["j.k."]}) is None
+    assert question(" ".join("abcdefghijk"), {}) is None
+
+
+def test_words_left_out_keep_their_place() -> None:
+    found = question("one two three", {})
+    assert found is not None
+    assert found.without([1]) == f"one {S} three"
+    assert found.without([0, 2]) == f"{S} two {S} "  # nothing before the end becomes a prefix
+    assert (found.word(0), found.word(2)) == ("one ", "three")
+
+
+@given(st.lists(st.sampled_from(["ab", "the", "x", "-", " ", ",", '"'])))
+def test_words_are_those_of_a_parsed_query(parts: list[str]) -> None:
+    """As the embedded engine reads it: every term that is no phrase, in order."""
+    text = " ".join(parts)
+    settings = {"stopWords": ["the"]}
+    found = question(text, settings)
+    if found is None:
+        return
+    terms = [term for term in parse_query(TextIndex.empty(settings), text).terms if term.phrase is None]
+    assert [text[start:end] for start, end in found.words] == [term.original for term in terms]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=4), st.integers(0, 2))
+def test_levels_leave_out_the_most_frequent_first(counts: list[int], phrase_words: int) -> None:
+    groups = grouped(counts)
+    assert sorted(number for group in groups for number in group) == list(range(len(counts)))
+    found = levels(groups, phrase_words)
+    assert found is not None
+    order = {number: place for place, group in enumerate(groups) for number in group}
+    for cost, sets in enumerate(found.removed):
+        for removed in sets:
+            assert len(set(removed)) == cost
+            last = max((order[number] for number in removed), default=0)
+            assert all(number in removed for group in groups[:last] for number in group)
+    kept = 0 if phrase_words else len(groups[-1])
+    assert len(found.always) == len(counts) - kept
+    assert found.best_rank == 1 + max(0, phrase_words - 1) + len(found.always)
+
+
+def test_a_level_keeps_what_matches_all_of_its_words() -> None:
+    def hit(matching: int, score: float) -> dict[str, Any]:
+        words = {"order": 0, "matchingWords": matching, "maxMatchingWords": 2, "score": matching / 2}
+        return {"id": matching, "_rankingScore": score, "_rankingScoreDetails": {"words": words}}
+
+    (kept,) = ranked_at([hit(2, 0.75), hit(1, 0.5)], 3, 4)
+    assert kept["_rankingScoreDetails"]["words"] == {
+        "order": 0,
+        "matchingWords": 3,
+        "maxMatchingWords": 4,
+        "score": 0.75,
+    }
+    assert kept["_rankingScore"] == (3 - 1 + 0.5) / 4  # half of the last of two buckets, of the third of four
