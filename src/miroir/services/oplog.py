@@ -28,6 +28,7 @@ from miroir.ports.store import Key, Reader, Store, StoreError, Table, Tx
 log = structlog.get_logger()
 
 _NEXT_OP = ("next_op",)
+_KEYS_PER_LOOK = 200
 #: bytes of memory that a decoded payload takes per byte of its text
 _DECODED_COST = 4
 
@@ -71,6 +72,7 @@ class OpLog:
         self.payload_bytes = 0
         self._payloads: OrderedDict[int, tuple[Any, int]] = OrderedDict()
         self._cached_bytes = 0
+        self._key_cursor: Key | None = None  #: where the next look for expired idempotency keys begins
         self._on_append: Callable[[OpRecord], None] = lambda op: None
 
     def on_append(self, listener: Callable[[OpRecord], None]) -> None:
@@ -190,6 +192,19 @@ class OpLog:
                     "This `Idempotency-Key` was used for another request before.",
                 )
             )
+
+    async def forget_keys(self) -> None:
+        """Drop idempotency keys that have expired, a few rows of the table at a time."""
+        now = self._now_ns()
+
+        def look(reader: Reader) -> list[tuple[Key, bytes]]:
+            return list(reader.scan(Table.IDEMPOTENCY, start=self._key_cursor, limit=_KEYS_PER_LOOK))
+
+        rows = self._store.read(look)
+        self._key_cursor = rows[-1][0] if len(rows) == _KEYS_PER_LOOK else None
+        old = [key for key, row in rows if decode(IdempotencyRecord, row).expires_at <= now]
+        if old:
+            await self._store.transact(lambda tx: tx.delete_many(Table.IDEMPOTENCY, old))
 
     async def record(self, task: Task) -> Task:
         """Store a task that ends at once (cancelation, deletion), under the next uid. Its uid is ignored."""

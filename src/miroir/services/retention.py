@@ -69,6 +69,7 @@ class Retention:
         await self._drop_ops()
         await self._drop_indexes()
         await self._drop_tasks()
+        await self._log.forget_keys()
 
     async def _drop_ops(self) -> None:
         """Ops whose task ended a while ago and that every lane has behind it."""

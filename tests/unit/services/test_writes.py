@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from contextlib import AsyncExitStack
 
 import orjson
@@ -10,7 +11,7 @@ import pytest
 
 from miroir.core.topology import ReplicaState
 from tests.support.virtual_time import run_virtual
-from tests.unit.services.small_cluster import SmallCluster
+from tests.unit.services.small_cluster import LIMITS, SmallCluster
 
 
 def in_cluster(tmp_path, story, **options):
@@ -156,6 +157,26 @@ def test_an_idempotency_key_gives_the_same_task_and_refuses_another_body(tmp_pat
         assert (await c.get("/tasks"))["total"] == 1
 
     in_cluster(tmp_path, story)
+
+
+def test_expired_idempotency_keys_are_forgotten_and_may_be_used_again(tmp_path):
+    async def story(c):
+        from miroir.meili.http import HttpRequest
+        from miroir.ports.store import Table
+
+        async def post(key: str, body: bytes):
+            headers = {"content-type": "application/json", "idempotency-key": key}
+            reply = await c.edge.respond(HttpRequest("POST", "/indexes/m/documents", "", headers, body))
+            return reply.status, orjson.loads(reply.body).get("taskUid")
+
+        kept = [await post(f"k{n}", b'[{"id":1}]') for n in range(450)]
+        assert len({uid for _, uid in kept}) == 450
+        await asyncio.sleep(60)
+        rows = c.writes.cluster._store.read(lambda reader: list(reader.scan(Table.IDEMPOTENCY)))
+        assert rows == []
+        assert await post("k0", b'[{"id":2}]') == (202, 450)
+
+    in_cluster(tmp_path, story, limits=dataclasses.replace(LIMITS, idempotency_s=20.0))
 
 
 def test_writes_go_on_with_one_node_down_and_it_catches_up(tmp_path):
