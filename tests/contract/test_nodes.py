@@ -159,10 +159,12 @@ def test_a_node_nobody_knows_is_refused(adapter) -> None:
 
 def test_a_cancelled_call_ends_and_the_next_one_works(adapter) -> None:
     async def main() -> NodeResponse:
-        async with adapter({NODE: Desk("one")}) as nodes:
+        desk = Desk("one")
+        async with adapter({NODE: desk}) as nodes:
             deadline = asyncio.get_running_loop().time() + 5
             hanging = asyncio.create_task(nodes.send(NodeRequest(NODE, "GET", "/silent"), deadline=deadline))
-            await asyncio.sleep(0.05)
+            while not desk.seen:
+                await asyncio.sleep(0)
             hanging.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await hanging
