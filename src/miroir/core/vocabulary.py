@@ -5,7 +5,8 @@ which attributes it knows. In an exact index every node therefore holds hidden d
 the whole index, each under the attribute it stands in, and with every attribute ever seen.
 
 - Words are pieces of text between separators that no setting can take back, in their own spelling: the node does the
-  rest. Numbers and booleans are words as JSON prints them. The primary key's words stand under a dotted name below it
+  rest. Where a word may be cut by what stands around it (scripts without spaces, languages that are guessed, mixed
+  alphabets) the whole text is kept as a value of its own. Numbers and booleans are words as JSON prints them. The primary key's words stand under a dotted name below it
   (`id._miroir_id`), which shares its weight and rules, since a ghost needs an id of its own.
 - Words are counted per document, so that those of the last document that had them go with it; attributes never go,
   as on a single node.
@@ -34,6 +35,11 @@ ID_WORDS = f"{RESERVED_PREFIX}id"
 #: Separators of Meilisearch by default, of those that are common. Leaving one out only makes pieces longer.
 _SEPARATORS = " \t\n\r\f\v\u00a0_-'\"/@#&*()[]{}+\\:%!?;,.`’‘“”…–—«»·•、。，"
 _HARD = ("; ", "! ", "? ")
+#: Text in one alphabet that is cut at separators alone: Latin, or Cyrillic. All other text may need its context.
+_LATIN = re.compile("[\x00-\u02af\u1e00-\u1eff\u2010-\u2027\u20a0-\u20bf]*")
+_CYRILLIC = re.compile("[\x00-@\\[-`{-\u00bf\u0400-\u052f\u2010-\u2027]*")
+#: Before a whole text among pieces.
+_WHOLE = "\ue0f1"
 _UNSEEN = frozenset({"_vectors", "_geo", "_geojson"})
 #: shows nothing, is no word, but makes its attribute known
 _HARMLESS = GHOST_MARK
@@ -61,7 +67,11 @@ class Splitter:
         self.between = next((each for each in _HARD if each[0] not in kept and each not in kept), "\n")
 
     def pieces(self, text: str) -> Iterable[str]:
-        """The pieces of a text, with repetitions."""
+        """The pieces of a text, with repetitions; a text that needs its context is one, marked as whole."""
+        if not (text.isascii() or _LATIN.fullmatch(text) or _CYRILLIC.fullmatch(text)):
+            if len(text) < _WORD_MAX_CHARS:
+                return (_WHOLE + text,)
+            return [_WHOLE + part for part in text.split()]
         if self._pattern is None:
             return text.translate(self._blank).split()
         found = []
@@ -259,9 +269,9 @@ class Vocabulary:
 
     def _render(self, ghost: int, embedders: Sequence[str]) -> bytes:
         paths = list(self.paths)
-        texts: dict[Path, str] = {}
+        texts: dict[Path, list[str]] = {}
         if ghost == 0:
-            texts = dict.fromkeys(paths, _HARMLESS)
+            texts = dict.fromkeys(paths, [_HARMLESS])
         else:
             words: dict[int, list[str]] = {}
             for number in self._held[ghost]:
@@ -269,13 +279,20 @@ class Vocabulary:
                 assert key is not None
                 words.setdefault(key[0], []).append(key[1])
             for path in sorted(words):
-                texts[paths[path]] = self.splitter.between.join(sorted(words[path], key=_script_order))
+                texts[paths[path]] = self._values(words[path])
         document = _tree(texts)
-        _plant(document, tuple(self.primary_key.split(".")), ghost_id(ghost))
+        _plant(document, tuple(self.primary_key.split(".")), [ghost_id(ghost)])
         if embedders:
             document["_vectors"] = dict.fromkeys(embedders)
         document[GHOST_FIELD] = GHOST_MARK
         return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _values(self, pieces: Iterable[str]) -> list[str]:
+        """Values that hold these pieces: one for all that need no context, one for each whole text."""
+        ordered = sorted(pieces, key=_script_order)
+        joined = self.splitter.between.join(piece for piece in ordered if piece[0] != _WHOLE)
+        whole = [piece[1:] for piece in ordered if piece[0] == _WHOLE]
+        return [joined, *whole] if joined else whole
 
     # --- on disk ------------------------------------------------------------------------------
 
@@ -378,15 +395,15 @@ def _script_order(piece: str) -> tuple[str, str]:
     return next((character for character in piece if character.isalpha()), ""), piece
 
 
-def _tree(texts: Mapping[Path, str]) -> dict[str, Any]:
-    """A document that has each text at its path. A path that also has paths below it becomes an array."""
+def _tree(texts: Mapping[Path, Sequence[str]]) -> dict[str, Any]:
+    """A document that has texts at their paths. A path that also has paths below it becomes an array."""
     root: dict[str, Any] = {}
-    for path, text in texts.items():
-        _plant(root, path, text)
+    for path, values in texts.items():
+        _plant(root, path, values)
     return root
 
 
-def _plant(root: dict[str, Any], path: Path, text: str) -> None:
+def _plant(root: dict[str, Any], path: Path, values: Sequence[str]) -> None:
     place = root
     for key in path[:-1]:
         child = place.get(key)
@@ -401,12 +418,11 @@ def _plant(root: dict[str, Any], path: Path, text: str) -> None:
             place = _append(found)
     last = path[-1]
     known = place.get(last)
-    if isinstance(known, dict):
-        place[last] = [text, known]
-    elif isinstance(known, list):
-        known[0] = text
+    below = known[-1] if isinstance(known, list) else known
+    if isinstance(below, dict):
+        place[last] = [*values, below]
     else:
-        place[last] = text
+        place[last] = values[0] if len(values) == 1 else list(values)
 
 
 def _append(values: list[Any]) -> dict[str, Any]:
