@@ -103,7 +103,10 @@ class Finisher:
         formatted = body.get("_formatted")
         if formatted is not None:
             self._formatted(formatted)
-            body["_formatted"] = self._ordered(formatted)
+            if formatted:
+                body["_formatted"] = self._ordered(formatted)
+            else:  # nothing of it was the client's; the server leaves an empty one out
+                del body["_formatted"]
         positions = body.get("_matchesPosition")
         if positions is not None:
             body["_matchesPosition"] = self._positions(positions)

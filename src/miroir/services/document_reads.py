@@ -45,7 +45,7 @@ class DocumentReads:
                 shares=shares,
             )
         except NodeRefusal as refusal:
-            raise as_api_error(refusal.body, reading.index) from refusal
+            raise await self._judged(reading, query, refusal) from refusal
         finisher = _finisher(reading, added_fields(query))
         page = merge_documents([answer.value["results"] for answer in answers], query)
         return {
@@ -54,6 +54,16 @@ class DocumentReads:
             "limit": query.limit,
             "total": sum(answer.value["total"] for answer in answers),
         }
+
+    async def _judged(self, reading: Reading, query: DocumentsQuery, refusal: NodeRefusal) -> ApiError:
+        """The refusal in the words for the client's own filter, not for the form we ask it in."""
+        if query.filter is not None:
+            ask = Ask("/documents/fetch", {"filter": query.filter, "limit": 0})
+            try:
+                await self._scatter.ask(reading, lambda _share, _origin: ask, shares=[refusal.share])
+            except NodeRefusal as plain:
+                refusal = plain
+        return as_api_error(refusal.body, reading.index)
 
     def _owners(self, reading: Reading, ids: Sequence[str]) -> tuple[Share, ...]:
         """Only the shards that can hold these ids; at least one is asked, so that a bad request is refused."""
