@@ -166,6 +166,7 @@ def build(
         is_enabled=lambda feature: writes.registry.features.get(feature, False),
     )
     moving = Moving(store, transport, writes, limits=move_limits(config), rng=rng)
+    moving.on_incident = lambda node: metrics.replica_incidents_total.labels(node).inc()
     writes.on_task_end(lambda tasks: note_ends(metrics, tasks))
     backend = OrchestratorBackend(
         watched(read_handlers(reads), writes.readers),

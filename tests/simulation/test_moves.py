@@ -6,10 +6,13 @@ import asyncio
 import random
 from typing import Any
 
+import orjson
 import pytest
 
+from miroir.core.covering import shard_filter
 from miroir.core.operation_records import OperationKind, OperationState
 from miroir.core.topology import ReplicaState
+from miroir.meili.http import HttpRequest
 from tests.support.moving import (
     add_node,
     assert_consistent,
@@ -20,7 +23,7 @@ from tests.support.moving import (
     settle,
     task_end,
 )
-from tests.support.sim_cluster import Shape, SimCluster
+from tests.support.sim_cluster import NODE_KEY, Shape, SimCluster
 from tests.support.virtual_time import run_virtual
 
 GENRES = ("war", "love", "myth")
@@ -351,3 +354,51 @@ def test_indexes_made_and_dropped_meanwhile() -> None:
             await assert_consistent(cluster, {"books": books.documents, "late": late.documents})
 
     simulate(main())
+
+
+def test_replicas_that_differ_are_found_and_rebuilt() -> None:
+    """One lost a document, one has a word changed, one got a document that was deleted; two nodes are wrong."""
+
+    async def main() -> None:
+        rng = random.Random(950)
+        async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(100)
+            await cluster.until("quiet", cluster.is_quiet)
+            incidents: list[str] = []
+            cluster.orchestrator.moving.on_incident = incidents.append
+            ops = operations(cluster)
+            clean = await ops.request(OperationKind.VERIFY, {})
+            await settle(cluster)
+            assert (ops.all[clean.id].checked, ops.all[clean.id].repaired) == (16, 0)
+            physical = cluster.orchestrator.writes.cluster.visible.names["films"]
+            placed = cluster.orchestrator.writes.cluster.placement[physical].shards
+            for shard, lost in ((1, True), (5, False)):
+                node = cluster.nodes[sorted(placed[shard])[0]]
+                wanted = {"filter": shard_filter([shard]), "limit": 1}
+                path = f"/indexes/{physical}/documents"
+                (document,) = (await node.ask("POST", f"{path}/fetch", wanted))["results"]
+                if lost:
+                    body: Any = [document["id"]]
+                    await node.engine.edge.respond(_request("POST", f"{path}/delete-batch", body))
+                else:
+                    ghost = {**document, "id": 99_999}
+                    await node.engine.edge.respond(_request("POST", path, [ghost]))
+            await cluster.until("the damage is done", lambda: not cluster.network.strays)
+            done = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(shelf.write_until(done))
+                begun = await ops.request(OperationKind.VERIFY, {})
+                await cluster.until("compared", lambda: not ops.all[begun.id].open)
+                done.set()
+            await settle(cluster)
+            await cluster.until("quiet", cluster.is_quiet)
+            assert ops.all[begun.id].repaired == 2 == len(incidents)
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    simulate(main())
+
+
+def _request(method: str, path: str, body: Any) -> HttpRequest:
+    headers = {"authorization": f"Bearer {NODE_KEY}", "content-type": "application/json"}
+    return HttpRequest(method, path, "", headers, orjson.dumps(body))

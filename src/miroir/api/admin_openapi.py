@@ -104,7 +104,7 @@ def openapi() -> dict[str, Any]:
             "post": {"summary": "Not available yet.", "responses": _answers(**{"400": "Refused."})}
         },
         "/_miroir/verify": {
-            "post": {"summary": "Not available yet.", "responses": _answers(**{"400": "Refused."})}
+            "post": _begins("Compare all replicas with each other; those that differ are rebuilt.")
         },
     }
     for verb in ("pause", "resume", "cancel"):

@@ -157,10 +157,7 @@ class OperationAdmin:
         return await self._begin(request, OperationKind.REBALANCE, {})
 
     async def verify(self, request: HttpRequest, words: list[str]) -> HttpReply:
-        raise ApiError(
-            "miroir_not_supported",
-            "Comparing replicas on demand is not available yet. Every copy is compared before it is read.",
-        )
+        return await self._begin(request, OperationKind.VERIFY, {})
 
     async def _begin(self, request: HttpRequest, kind: OperationKind, args: dict[str, Any]) -> HttpReply:
         dry_run = _flag(request, "dry_run")
@@ -252,6 +249,7 @@ class OperationAdmin:
             },
             "moves_total": len(operation.moves),
             "moves_done": sum(is_done(move, view) for move in operation.moves) if operation.id else 0,
+            "verified": {"replicas": operation.checked, "differed": operation.repaired},
             "copies": [msgspec.to_builtins(copy) for copy in running],
             "created_at_ns": operation.created_at,
             "ended_at_ns": operation.ended_at or None,

@@ -141,10 +141,11 @@ def reshard(connection: Connection, index: str, shards: int) -> None:
 
 
 @click.command()
+@_WAIT
 @reaching
-def verify(connection: Connection) -> None:
-    """Compare replicas with each other (not available yet: says so)."""
-    begun(connection, connection.ask("POST", "/_miroir/verify"), wait=False)
+def verify(connection: Connection, wait: bool) -> None:
+    """Compare all replicas with each other; those that differ are rebuilt."""
+    begun(connection, connection.ask("POST", "/_miroir/verify"), wait=wait)
 
 
 def _query(dry_run: bool, *, force: bool = False) -> str:

@@ -111,6 +111,9 @@ class OperationRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     documents_moved: int = 0
     bytes_moved: int = 0
     copies_again: int = 0
+    cursor: tuple[str, int] | None = None  #: of a comparison: the last shard compared
+    checked: int = 0  #: replicas compared
+    repaired: int = 0  #: ... that differed
     created_at: int = 0
     ended_at: int = 0
     reason: str | None = None  #: why it ended as it did, or what it waits for

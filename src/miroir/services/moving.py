@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from miroir.core.operations import MoveLimits
 from miroir.core.topology import NodeId
@@ -12,6 +13,7 @@ from miroir.services.copier import Copier
 from miroir.services.held_ops import HeldOps
 from miroir.services.operations import Operations
 from miroir.services.retiring import Retiring
+from miroir.services.scrub import Scrub
 from miroir.services.shard_calls import ShardCalls
 from miroir.services.writes import WritePath
 
@@ -32,12 +34,14 @@ class Moving:
         calls = ShardCalls(
             transport, timeout_s=limits.request_timeout_s, fetch_documents=limits.page_documents
         )
+        held = HeldOps(writes.log, writes.writer)
+        self.on_incident: Callable[[str], None] = lambda node: None  #: a replica differed; its node
         self.copier = Copier(
             store,
             cluster,
             writes.sequencer,
             writes.delivery,
-            HeldOps(writes.log, writes.writer),
+            held,
             calls,
             limits,
             writes.now_ns,
@@ -54,6 +58,15 @@ class Moving:
             calls,
             limits,
             writes.now_ns,
+            scrub=Scrub(
+                store,
+                cluster,
+                writes.sequencer,
+                writes.delivery,
+                held,
+                calls,
+                incident=lambda node: self.on_incident(node),
+            ),
             joined=self._joined,
             replication_factor=writes.limits.replication_factor,
         )

@@ -27,7 +27,6 @@ from miroir.core.operations import (
     ClusterView,
     DropReplicas,
     Finish,
-    Member,
     MoveLimits,
     Replan,
     StartCopy,
@@ -43,9 +42,11 @@ from miroir.core.topology import NodeId, NodeLifecycle
 from miroir.ports.nodes import NodeError
 from miroir.ports.store import Reader, Store, Table, Tx
 from miroir.services.cluster import Cluster
+from miroir.services.cluster_sight import ClusterSight
 from miroir.services.copier import Copier
 from miroir.services.persisting import persist
 from miroir.services.retiring import Retiring
+from miroir.services.scrub import Scrub
 from miroir.services.shard_calls import ShardCalls
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ class Operations:
         limits: MoveLimits,
         now_ns: Callable[[], int],
         *,
+        scrub: Scrub,
         joined: Callable[[NodeId], None],
         replication_factor: int,
     ) -> None:
@@ -82,15 +84,15 @@ class Operations:
         self.limits = limits
         self._now_ns = now_ns
         self._joined = joined
-        self._factor = replication_factor
+        self._sight = ClusterSight(cluster, replication_factor)
+        self._scrub = scrub
         self.all: dict[int, OperationRecord] = {}
-        self._down_since: dict[str, float] = {}
         self._quiet_until = 0.0  #: no automatic operation before, after one failed
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()  #: one change of an operation at a time
         copier.wanted = self._wanted
         copier.paused = self._paused
-        copier.gone = self._gone
+        copier.gone = lambda node: self._sight.gone(node, self.limits)
         copier.ended = self._copy_ended
         retiring.copied_to = lambda physical, node: any(
             c.active and (c.physical, c.target) == (physical, node) for c in copier.copies.values()
@@ -138,8 +140,8 @@ class Operations:
         self._check_free(kind)
         changed = node_list.edited(kind, args, self._cluster.nodes, self.view())
         factor = args.get("replication_factor") if kind is OperationKind.SET_REPLICATION_FACTOR else None
-        view = self.view(changed, factor)
-        moves = moves_to(view)
+        view = self._sight.view(self.limits, changed, factor)
+        moves = () if kind is OperationKind.VERIFY else moves_to(view)
         problems = check_plan(moves, view)
         if problems:
             raise RefusedError(f"No safe plan: {problems[0]}.")
@@ -237,29 +239,9 @@ class Operations:
 
     # --- what is ------------------------------------------------------------------------------
 
-    def view(
-        self, changed: Mapping[str, NodeRecord] | None = None, replication_factor: int | None = None
-    ) -> ClusterView:
-        """The cluster as planning sees it, with `changed` nodes in place of those there are."""
-        cluster = self._cluster
-        nodes = {**cluster.nodes, **(changed or {})}
-        indexes = cluster.sequenced.indexes
-        return ClusterView(
-            members={
-                node.id: Member(
-                    node.id,
-                    node.group,
-                    NodeLifecycle(node.lifecycle),
-                    live=NodeId(node.id) in cluster.live,
-                    gone=self._gone(node.id),
-                    weight=node.weight,
-                )
-                for node in nodes.values()
-            },
-            placement={p: record.shards for p, record in cluster.placement.items() if p in indexes},
-            replication_factor=replication_factor or cluster.replication_factor or self._factor,
-            documents={p: index.document_count for p, index in indexes.items()},
-        )
+    def view(self) -> ClusterView:
+        """The cluster as planning sees it."""
+        return self._sight.view(self.limits)
 
     def copies(self) -> list[CopyRecord]:
         """Copies that are not over."""
@@ -268,10 +250,6 @@ class Operations:
     def index_names(self) -> dict[str, str]:
         """Physical uid -> the name clients use."""
         return {physical: name for name, physical in self._cluster.sequenced.names.items()}
-
-    def _gone(self, node: str) -> bool:
-        since = self._down_since.get(node)
-        return since is not None and asyncio.get_running_loop().time() - since > self.limits.grace_s
 
     def _wanted(self, copy: CopyRecord) -> bool:
         operation = self.all.get(copy.operation)
@@ -284,13 +262,8 @@ class Operations:
     # --- the loop -----------------------------------------------------------------------------
 
     async def _begin_automatic(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for node in self._cluster.nodes.values():
-            if NodeId(node.id) in self._cluster.live or node.lifecycle == NodeLifecycle.REMOVED:
-                self._down_since.pop(node.id, None)
-            else:
-                self._down_since.setdefault(node.id, now)
-        if now < self._quiet_until:
+        self._sight.look()
+        if asyncio.get_running_loop().time() < self._quiet_until:
             return
         view = self.view()
         kinds = {operation.kind for operation in self.all.values() if operation.open}
@@ -299,7 +272,7 @@ class Operations:
         ]
         if stale and OperationKind.RESYNC not in kinds:
             await self._automatic(OperationKind.RESYNC, tuple(stale), view)
-        if kinds <= {OperationKind.RESYNC}:
+        if kinds <= {OperationKind.RESYNC, OperationKind.VERIFY}:
             gone = {m.id for m in view.members.values() if m.gone and m.lifecycle is NodeLifecycle.ACTIVE}
             due = tuple(m for m in moves_to(view) if m.leaves in gone) if gone else ()
             if due:
@@ -313,6 +286,8 @@ class Operations:
     async def _advance(self, number: int) -> bool:
         """One step of one operation; False when it waits."""
         operation = self.all[number]
+        if operation.kind is OperationKind.VERIFY:
+            return await self._verify(operation)
         step = next_step(operation, self.view(), self.copies(), self.limits)
         match step:
             case StartCopy(moves):
@@ -333,6 +308,23 @@ class Operations:
                 if operation.reason != reason:
                     self.all[number] = msgspec.structs.replace(operation, reason=reason)
                 return False
+        return True
+
+    async def _verify(self, operation: OperationRecord) -> bool:
+        """The next shards to compare."""
+        if operation.state is OperationState.RUNNING:
+            further = await self._scrub.step(operation, self.limits)
+            if further is None:
+                return False
+            await self._save(further)
+            if not self._scrub.is_over(further):
+                return True
+        elif operation.state is OperationState.PAUSED:
+            return False
+        operation = self.all[operation.id]
+        cancelled = operation.state is OperationState.CANCELLING
+        words = f"{operation.checked} replicas compared, {operation.repaired} differed and are rebuilt"
+        await self._finish(operation, OperationState.CANCELLED if cancelled else OperationState.DONE, words)
         return True
 
     async def _start_copy(self, operation: OperationRecord, moves: tuple[Move, ...]) -> None:

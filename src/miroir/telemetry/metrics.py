@@ -68,6 +68,9 @@ class Metrics:
         )
         self.shard_distribution = self._gauge("shard_distribution", "replicas on a node", ("node_id",))
         self.replica_state = self._gauge("replica_state", "replicas by state", ("state",))
+        self.replica_incidents_total = self._counter(
+            "replica_incidents", "replicas that differed when compared, and were rebuilt", ("node_id",)
+        )
         self.build_info = self._gauge("build_info", "always 1", ("version",))
 
     def scatter_round(self, asked: int, attempt: int) -> None:
