@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from miroir.meili.codes import ApiError
+
 GEO_FIELD = "_geo"
 GEOJSON_FIELD = "_geojson"
 
@@ -132,6 +134,16 @@ class AttributeRules:
     def is_geo_filterable(self) -> bool:
         """Whether geo filters on points are allowed."""
         return any(GEO_FIELD in rule.shown_patterns for rule in self.filterable)
+
+    @cached_property
+    def has_shapes(self) -> bool:
+        """Whether geo filters are to find `_geojson` shapes, which this engine does not do."""
+        return any(GEOJSON_FIELD in rule.shown_patterns for rule in self.filterable)
+
+
+def shapes_not_served() -> ApiError:
+    """Shapes are neither validated nor found; saying so is better than finding nothing."""
+    return ApiError("feature_not_enabled", "The embedded engine does not serve filters on `_geojson`.")
 
 
 def _rule(entry: str | Mapping[str, Any]) -> FilterableRule:

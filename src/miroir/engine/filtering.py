@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from pyroaring import BitMap
 
-from miroir.engine.attribute_rules import GEOJSON_FIELD, AttributeRules, FilterableRule
+from miroir.engine.attribute_rules import AttributeRules, FilterableRule, shapes_not_served
 from miroir.engine.facet_values import normalize_facet
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import Point, distance_m
@@ -35,7 +35,6 @@ from miroir.meili.filters import (
     located_error,
     not_filterable_error,
     operator_not_allowed_error,
-    polygon_numbers,
     radius_numbers,
 )
 from miroir.meili.geo_field import parse_finite
@@ -170,18 +169,15 @@ class _Evaluation:
     # --- geo ------------------------------------------------------------------------------------
 
     def _geo(self, node: GeoRadius | GeoBoundingBox | GeoPolygon) -> BitMap:
-        has_shapes = any(rule.name == GEOJSON_FIELD for rule in self._rules.filterable)
-        has_points = self._rules.is_geo_filterable
+        if self._rules.has_shapes:
+            raise shapes_not_served()
         if isinstance(node, GeoPolygon):
-            if not has_shapes:
-                raise geo_not_filterable_error(node, self._rules.patterns, code=self._code)
-            polygon_numbers(node, self._code)
-            return BitMap()
+            raise geo_not_filterable_error(node, self._rules.patterns, code=self._code)
         # Numbers are checked before the attribute.
         found = self._in_radius(node) if isinstance(node, GeoRadius) else self._in_box(node)
-        if not has_points and not has_shapes:
+        if not self._rules.is_geo_filterable:
             raise geo_not_filterable_error(node, self._rules.patterns, code=self._code)
-        return found if has_points else BitMap()
+        return found
 
     def _in_radius(self, node: GeoRadius) -> BitMap:
         centre, radius, _ = radius_numbers(node, self._code)

@@ -85,3 +85,18 @@ def test_box_around_the_antimeridian_and_radius() -> None:
     assert set(filter_documents(index, wrapped, BitMap(documents))) == {0, 1}
     near = parse("_geoRadius(0, 180, 120000)")
     assert set(filter_documents(index, near, BitMap(documents))) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "_geoPolygon([0, 0], [0, 2], [2, 2])",
+        "_geoRadius(1, 1, 500)",
+        "NOT _geoBoundingBox([2, 2], [0, 0])",
+    ],
+)
+def test_filters_on_shapes_are_refused_rather_than_empty(text: str) -> None:
+    for attribute in ("_geojson", {"attributePatterns": ["_geo", "_geojson"]}):
+        with pytest.raises(ApiError, match="does not serve filters on `_geojson`") as refusal:
+            select(text, {"filterableAttributes": ["f", attribute]})
+        assert refusal.value.code == "feature_not_enabled"

@@ -236,3 +236,16 @@ def test_a_second_engine_refuses_data_of_another_version(tmp_path: Any) -> None:
     connection.close()
     with pytest.raises(EngineError, match="schema version 99"):
         asyncio.run(open_engine(tmp_path))
+
+
+def test_filterable_shapes_fail_their_task_and_change_nothing() -> None:
+    async def run(client: Client) -> None:
+        await client.write("PUT", "/indexes/a/settings/filterable-attributes", ["kind"])
+        await client.engine.drain()
+        uid = await client.write("PUT", "/indexes/a/settings/filterable-attributes", ["kind", "_geojson"])
+        await client.engine.drain()
+        task = await client.task(uid)
+        assert (task["status"], task["error"]["code"]) == ("failed", "feature_not_enabled")
+        assert (await client.ask("GET", "/indexes/a/settings/filterable-attributes"))[1] == ["kind"]
+
+    scenario(run)
