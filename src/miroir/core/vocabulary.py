@@ -18,89 +18,24 @@ Source: reference/search-semantics.md, H.0, H3, H4, H5, H7. Pure; kept by `servi
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from miroir.core.reserved import GHOST_FIELD, GHOST_MARK, RESERVED_PREFIX
+from miroir.core.text_pieces import PIECE_MAX_CHARS, WHOLE, Path, Splitter, leaves, script_order
+from miroir.core.text_pieces import weight as weight_of
 
 #: Weight of the words of one ghost; positions step by 8 and end at 65,536.
 GHOST_WORDS = 2000
 #: Literal key below the primary key: found where the primary key is searched, but no part of any id.
 ID_WORDS = f"{RESERVED_PREFIX}id"
 
-#: Separators of Meilisearch by default, of those that are common. Leaving one out only makes pieces longer.
-_SEPARATORS = " \t\n\r\f\v\u00a0_-'\"/@#&*()[]{}+\\:%!?;,.`’‘“”…–—«»·•、。，"
-_HARD = ("; ", "! ", "? ")
-#: Text in one alphabet that is cut at separators alone: Latin, or Cyrillic. All other text may need its context.
-_LATIN = re.compile("[\x00-\u02af\u1e00-\u1eff\u2010-\u2027\u20a0-\u20bf]*")
-_CYRILLIC = re.compile("[\x00-@\\[-`{-\u00bf\u0400-\u052f\u2010-\u2027]*")
-#: Before a whole text among pieces.
-_WHOLE = "\ue0f1"
 _UNSEEN = frozenset({"_vectors", "_geo", "_geojson"})
 #: shows nothing, is no word, but makes its attribute known
 _HARMLESS = GHOST_MARK
-_WORD_MAX_CHARS = 30_000
-
-#: object keys from the top of a document; arrays do not show
-Path = tuple[str, ...]
-
-
-class Splitter:
-    """Cuts text into pieces that a node cuts further in the same way as the whole text."""
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        kept = set(settings.get("nonSeparatorTokens") or ())
-        words = [word for word in settings.get("dictionary") or () if word]
-        plain = [each for each in _SEPARATORS if each not in kept]
-        self._blank = str.maketrans(dict.fromkeys(plain, " "))
-        self._words = frozenset(words)
-        self._pattern: re.Pattern[str] | None = None
-        if kept or words:
-            pairs = [pair for pair in (". ", ", ") if pair not in kept]
-            patterns = sorted({*words, *plain, *pairs}, key=len, reverse=True)
-            self._pattern = re.compile("(" + "|".join(map(re.escape, patterns)) + ")")
-        #: between the words of a ghost: nothing reaches across it
-        self.between = next((each for each in _HARD if each[0] not in kept and each not in kept), "\n")
-
-    def pieces(self, text: str) -> Iterable[str]:
-        """The pieces of a text, with repetitions; a text that needs its context is one, marked as whole."""
-        if not (text.isascii() or _LATIN.fullmatch(text) or _CYRILLIC.fullmatch(text)):
-            if len(text) < _WORD_MAX_CHARS:
-                return (_WHOLE + text,)
-            return [_WHOLE + part for part in text.split()]
-        if self._pattern is None:
-            return text.translate(self._blank).split()
-        found = []
-        for place, part in enumerate(self._pattern.split(text)):
-            if part and (place % 2 == 0 or part in self._words):
-                found.append(part)
-        return found
-
-
-_READ_BY = ("nonSeparatorTokens", "dictionary")
-
-
-def reads_words_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether text is cut into the same pieces under both settings."""
-    return all((before.get(name) or []) == (after.get(name) or []) for name in _READ_BY)
-
-
-def leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """(path, scalar) of everything below a value; containers come first, as None."""
-    if isinstance(value, dict):
-        yield path, None
-        for key, child in value.items():
-            yield from leaves(child, (*path, key))
-    elif isinstance(value, list):
-        yield path, None
-        for child in value:
-            yield from leaves(child, path)
-    else:
-        yield path, value
 
 
 class Vocabulary:
@@ -199,7 +134,7 @@ class Vocabulary:
             if ".".join(path) == self.primary_key:
                 number = self._path((f"{self.primary_key}.{ID_WORDS}",))
             for piece in self.splitter.pieces(text):
-                if len(piece) <= _WORD_MAX_CHARS:
+                if len(piece) <= PIECE_MAX_CHARS:
                     numbers[self._word(number, piece)] = None
         counts = self._counts
         for each in numbers:
@@ -219,7 +154,7 @@ class Vocabulary:
         number = self._words.get(key)
         if number is not None:
             return number
-        ghost = self._ghost_with_room(_weight(piece))
+        ghost = self._ghost_with_room(weight_of(piece))
         if self._free:
             number = self._free.pop()
             self._spelling[number], self._counts[number], self._ghost_of[number] = key, 0, ghost
@@ -260,7 +195,7 @@ class Vocabulary:
                 self._changed.words.add(number)
                 ghost = self._ghost_of[number]
                 self._held[ghost].discard(number)
-                self._weight[ghost] -= _weight(key[1])
+                self._weight[ghost] -= weight_of(key[1])
                 self._stale.add(ghost)
                 if ghost != self._filling and self._weight[ghost] <= GHOST_WORDS // 2:
                     self._roomy.add(ghost)
@@ -271,7 +206,7 @@ class Vocabulary:
         paths = list(self.paths)
         texts: dict[Path, list[str]] = {}
         if ghost == 0:
-            texts = dict.fromkeys(paths, [_HARMLESS])
+            texts = {path: [_HARMLESS] for path in paths}
         else:
             words: dict[int, list[str]] = {}
             for number in self._held[ghost]:
@@ -289,9 +224,9 @@ class Vocabulary:
 
     def _values(self, pieces: Iterable[str]) -> list[str]:
         """Values that hold these pieces: one for all that need no context, one for each whole text."""
-        ordered = sorted(pieces, key=_script_order)
-        joined = self.splitter.between.join(piece for piece in ordered if piece[0] != _WHOLE)
-        whole = [piece[1:] for piece in ordered if piece[0] == _WHOLE]
+        ordered = sorted(pieces, key=script_order)
+        joined = self.splitter.between.join(piece for piece in ordered if piece[0] != WHOLE)
+        whole = [piece[1:] for piece in ordered if piece[0] == WHOLE]
         return [joined, *whole] if joined else whole
 
     # --- on disk ------------------------------------------------------------------------------
@@ -341,7 +276,7 @@ class Vocabulary:
             found._words[path, piece] = number
             found._ghost_of[number] = ghost
             found._held[ghost].add(number)
-            found._weight[ghost] += _weight(piece)
+            found._weight[ghost] += weight_of(piece)
         found._free = [number for number, key in enumerate(found._spelling) if key is None]
         found._roomy = {g for g in range(1, ghosts) if found._weight[g] <= GHOST_WORDS // 2}
         for seq, members in by_kind.get("document", []):
@@ -381,18 +316,6 @@ def ghost_id(number: int) -> str:
 def is_ghost_id(document_id: str) -> bool:
     """Whether an id is one that `ghost_id` makes."""
     return document_id.startswith("_--__--_") and document_id.endswith("_-_--_-_") and len(document_id) == 40
-
-
-def _weight(piece: str) -> int:
-    """An upper bound of the words a node may find in a piece."""
-    if piece.isalnum():
-        return 1 if piece.isascii() else 1 + len(piece) // 2
-    return 1 + sum(not character.isalnum() for character in piece) + (0 if piece.isascii() else len(piece))
-
-
-def _script_order(piece: str) -> tuple[str, str]:
-    """Pieces of one script together: what begins with a digit takes the script of what stands before it."""
-    return next((character for character in piece if character.isalpha()), ""), piece
 
 
 def _tree(texts: Mapping[Path, Sequence[str]]) -> dict[str, Any]:

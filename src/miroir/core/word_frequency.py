@@ -17,7 +17,7 @@ from itertools import combinations
 from typing import Any
 
 from miroir.core.reserved import STAND_IN
-from miroir.core.vocabulary import Splitter
+from miroir.core.text_pieces import Splitter
 from miroir.meili.folding import decompose
 
 _TERMS_MAX = 10

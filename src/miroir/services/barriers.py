@@ -19,8 +19,9 @@ from miroir.core.node_errors import clean_message
 from miroir.core.ops import OpKind
 from miroir.core.records import OpRecord
 from miroir.core.reserved import SEQ_FIELD, SHARD_FIELD, decode_seq
+from miroir.core.text_pieces import Splitter
 from miroir.core.topology import IndexView, NodeId
-from miroir.core.vocabulary import Splitter, Vocabulary
+from miroir.core.vocabulary import Vocabulary
 from miroir.core.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SettingsWrite

@@ -34,7 +34,8 @@ from miroir.core.records import (
     encode,
 )
 from miroir.core.sequencing import BookDelta, sequence_add, sequence_delete
-from miroir.core.vocabulary import Vocabulary, reads_words_alike
+from miroir.core.text_pieces import reads_words_alike
+from miroir.core.vocabulary import Vocabulary
 from miroir.core.write_limits import WriteLimits
 from miroir.meili import settings as meili_settings
 from miroir.meili.codes import ApiError

@@ -12,7 +12,8 @@ import msgspec
 
 from miroir.core.records import IndexState, encode
 from miroir.core.reserved import is_reserved
-from miroir.core.vocabulary import Rows, Splitter, Vocabulary
+from miroir.core.text_pieces import Splitter
+from miroir.core.vocabulary import Rows, Vocabulary
 from miroir.ports.store import Reader, Store, Table, Tx
 
 _decode = msgspec.msgpack.Decoder().decode
