@@ -176,25 +176,15 @@ class RebalancerConfig(_Section, frozen=True):
     """Moving data between nodes."""
 
     max_concurrent_copies: Annotated[int, _about("copies between nodes that run at once", ge=1)] = 2
-    shards_per_copy: Annotated[
-        int, _about("shards of one index copied to one node together; compared and switched as one", ge=1)
-    ] = 8
+    shards_per_copy: Annotated[int, _about("shards of one index that move together", ge=1)] = 8
     documents_per_s: Annotated[float, _about("bound of each copy; 0: none", ge=0)] = 0.0
     bytes_per_s: Annotated[float, _about("bound of each copy; 0: none", ge=0)] = 0.0
     page_documents: Annotated[int, _about("documents read and written at once", ge=1)] = 1_000
     page_bytes: Annotated[int, _about("... and their size", ge=1)] = 8_388_608
-    back_off_ms: Annotated[
-        float, _about("a source that answers slower gets a pause as long as its answer took", gt=0)
-    ] = 500.0
-    grace_s: Annotated[
-        float, _about("a node that is down for longer is replaced; cancelled when it comes back", gt=0)
-    ] = 900.0
-    barrier_s: Annotated[
-        float, _about("writes to one index wait at most so long for the switch of a copy", gt=0)
-    ] = 5.0
-    attempts_max: Annotated[
-        int, _about("a copy that keeps differing from its source is given up after so many attempts", ge=1)
-    ] = 10
+    back_off_ms: Annotated[float, _about("a source that answers slower gets pauses", gt=0)] = 500.0
+    grace_s: Annotated[float, _about("a node that is down for longer is replaced", gt=0)] = 900.0
+    barrier_s: Annotated[float, _about("longest wait of writes for a copy's switch", gt=0)] = 5.0
+    attempts_max: Annotated[int, _about("attempts until a copy that differs is given up", ge=1)] = 10
 
 
 class TaskStoreConfig(_Section, frozen=True):
