@@ -17,6 +17,7 @@ from itertools import combinations
 from typing import Any
 
 from miroir.core.reserved import STAND_IN
+from miroir.core.scores import fold, ranks_of
 from miroir.core.text_pieces import Splitter
 from miroir.meili.folding import decompose
 
@@ -24,6 +25,7 @@ _TERMS_MAX = 10
 #: Searches for one question; beyond it nodes decide by themselves.
 _LEVELS_MAX = 24
 _NEVER = 1 << 62
+_CLOSE = 1e-9
 #: Alphabets in which separators alone cut words, by code point.
 _CUT_BY_SEPARATORS = ((0, 0x0590), (0x1E00, 0x2000))
 
@@ -120,6 +122,38 @@ def levels(groups: Sequence[Sequence[int]], phrase_words: int) -> Levels | None:
         gone = (*gone, *group)
     costs = tuple(tuple(by_cost[cost]) for cost in range(len(gone) + 1))
     return Levels(costs, 1 + max(0, phrase_words - 1) + len(gone), gone)
+
+
+def leaves_gap(size: int, removed: Sequence[int]) -> bool:
+    """Whether words that stay stand behind one that is left out: then no attribute matches from its start."""
+    return any(number < size - len(removed) for number in removed)
+
+
+def not_from_start(body: dict[str, Any], searchable_count: int) -> None:
+    """Give a hit the exactness that it has behind a gap: the stand-in makes a node count words from there."""
+    details = body["_rankingScoreDetails"]
+    exactness = details.get("exactness")
+    if exactness is None or exactness["matchType"] == "noExactMatch":
+        return
+    terms = details["words"]["matchingWords"]
+    exact_words = terms - int(details.get("typo", {}).get("typoCount", 0) > 0)
+    before = _score_of(details, terms, searchable_count)
+    details["exactness"] = {
+        "order": exactness["order"],
+        "matchType": "noExactMatch",
+        "matchingWords": exact_words,
+        "maxMatchingWords": terms,
+        "score": (exact_words + 1) / (3 * (terms + 1)),
+    }
+    if abs(before - body["_rankingScore"]) < _CLOSE:
+        body["_rankingScore"] = _score_of(details, terms, searchable_count)
+
+
+def _score_of(details: Mapping[str, Any], terms: int, searchable_count: int) -> float:
+    """The score that these details make; sort values have no part in it."""
+    rules = sorted(details.items(), key=lambda item: item[1]["order"])
+    ranked = [item for item in rules if "value" not in item[1] and "distance" not in item[1]]
+    return fold([rank for name, detail in ranked for rank in ranks_of(name, detail, terms, searchable_count)])
 
 
 def ranked_at(raw: Sequence[dict[str, Any]], rank: int, best_rank: int) -> list[dict[str, Any]]:

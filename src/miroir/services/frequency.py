@@ -7,8 +7,18 @@ from typing import Any
 
 from miroir.core.covering import Share
 from miroir.core.merging import Hit, merge, take_hits
+from miroir.core.scores import searchable_count
 from miroir.core.search_plan import SearchPlan, node_search, with_filter
-from miroir.core.word_frequency import Levels, Question, grouped, levels, question, ranked_at
+from miroir.core.word_frequency import (
+    Levels,
+    Question,
+    grouped,
+    leaves_gap,
+    levels,
+    not_from_start,
+    question,
+    ranked_at,
+)
 from miroir.meili.commands import JsonObject
 from miroir.services.scatter import Answer, Ask, Reading, Scatter
 
@@ -40,17 +50,21 @@ class FrequencySearch:
             for removed in sets:
                 part = _rewritten(plan, asked, removed, "last")
                 rank = found.best_rank - cost
-                for place, hits in enumerate(await self._hits(reading, part, rank, found.best_rank)):
-                    lists.append(take_hits(hits, place))
+                gap = leaves_gap(len(asked.words), removed)
+                for place, hits in enumerate(await self._hits(reading, part, rank, found.best_rank, gap=gap)):
+                    lists.append(_taken(hits, place) if gap else take_hits(hits, place))
             if len({hit.seq for hits in lists for hit in hits}) >= plan.depth:
                 break
         counting = _rewritten(plan, asked, found.always, "all")
         return Leveled(_without_repeats(lists), counting)
 
     async def _hits(
-        self, reading: Reading, plan: SearchPlan, rank: int, best_rank: int
+        self, reading: Reading, plan: SearchPlan, rank: int, best_rank: int, *, gap: bool
     ) -> list[list[dict[str, Any]]]:
         answers = await self._scatter.ask(reading, lambda share, _: Ask("/search", node_search(plan, share)))
+        if gap:
+            for body in (body for answer in answers for body in answer.value["hits"]):
+                not_from_start(body, searchable_count(plan.index))
         return [ranked_at(answer.value["hits"], rank, best_rank) for answer in answers]
 
     async def _levels(self, reading: Reading, plan: SearchPlan, asked: Question) -> Levels | None:
@@ -66,6 +80,12 @@ class FrequencySearch:
         if all(grouped(own[size:]) == groups for own in counts):
             return None
         return levels(groups, asked.phrase_words)
+
+
+def _taken(hits: list[dict[str, Any]], place: int) -> list[Hit]:
+    """Hits whose details were changed: not in the order of their node any more."""
+    taken = [hit for body in hits for hit in take_hits([body], place)]
+    return sorted(taken, key=lambda hit: hit.key)
 
 
 def _question(plan: SearchPlan) -> Question | None:

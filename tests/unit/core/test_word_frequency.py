@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miroir.core.reserved import STAND_IN
-from miroir.core.word_frequency import grouped, levels, question, ranked_at
+from miroir.core.scores import fold
+from miroir.core.word_frequency import (
+    grouped,
+    leaves_gap,
+    levels,
+    not_from_start,
+    question,
+    ranked_at,
+)
 from miroir.engine.query import parse_query
 from miroir.engine.text import TextIndex
 
@@ -90,3 +98,28 @@ def test_a_level_keeps_what_matches_all_of_its_words() -> None:
         "score": 0.75,
     }
     assert kept["_rankingScore"] == (3 - 1 + 0.5) / 4  # half of the last of two buckets, of the third of four
+
+
+def test_behind_a_gap_no_attribute_matches_from_its_start() -> None:
+    assert not leaves_gap(3, ())
+    assert not leaves_gap(3, (1, 2))
+    assert leaves_gap(3, (1,))
+    assert leaves_gap(3, (0, 2))
+    ranks = [(1, 1), (2, 2), (1, 1), (11, 11), (2, 3), (2, 2)]  # one word, found at the start of an attribute
+    details = {
+        "words": {"order": 0, "matchingWords": 1, "maxMatchingWords": 1, "score": 1.0},
+        "typo": {"order": 1, "typoCount": 0, "maxTypoCount": 1, "score": 1.0},
+        "proximity": {"order": 2, "score": 1.0},
+        "wordPosition": {"order": 3, "score": 1.0},
+        "exactness": {"order": 4, "matchType": "matchesStart", "score": 2 / 3},
+    }
+    body = {"_rankingScore": fold(ranks), "_rankingScoreDetails": details}
+    not_from_start(body, 1)
+    assert details["exactness"] == {
+        "order": 4,
+        "matchType": "noExactMatch",
+        "matchingWords": 1,
+        "maxMatchingWords": 1,
+        "score": 1 / 3,
+    }
+    assert body["_rankingScore"] == fold([*ranks[:4], (1, 3), (2, 2)])
