@@ -16,6 +16,7 @@ from pyroaring import BitMap
 from miroir.engine.attribute_rules import GEO_FIELD, AttributeRules
 from miroir.engine.facet_tree import FacetTree
 from miroir.engine.facet_values import PathValues, document_values
+from miroir.engine.occurrences import differing_parts
 from miroir.engine.persistent import OrderedKeys, PersistentMap
 from miroir.meili.geo_field import document_point
 
@@ -177,6 +178,9 @@ class FacetIndex:
         points: dict[int, Point | None] = {}
         names: set[str] = set()
         for docid, old, new in changes:
+            id_text = _id_text(new, primary_key) if new is not None else ""
+            if old is not None and new is not None:
+                old, new = differing_parts(old, new)
             before = document_values(old, rules) if old is not None else {}
             after = document_values(new, rules) if new is not None else {}
             for path in before.keys() | after.keys():
@@ -186,7 +190,7 @@ class FacetIndex:
             names.update(new or ())
             names.update(after)
             if rules.has_geo and ((old and GEO_FIELD in old) or (new and GEO_FIELD in new)):
-                points[docid] = document_point(new, _id_text(new, primary_key)) if new is not None else None
+                points[docid] = document_point(new, id_text) if new is not None else None
         fields = dict(self.fields)
         for path, path_changes in by_path.items():
             fields[path] = fields.get(path, FieldFacets()).updated(path_changes)

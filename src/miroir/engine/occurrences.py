@@ -68,6 +68,31 @@ def text_of(value: Any) -> str | None:
     return orjson.dumps(value).decode()
 
 
+def differing_parts(old: dict[str, Any], new: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both versions of a document without the members that put the same under their paths in both.
+
+    Members may share paths (`a.b` and the `b` of `a`), and positions go on along a path, so members that
+    begin with the same name stay or go together, and they must come in the same order.
+    """
+    before, after = _by_first_name(old), _by_first_name(new)
+    if "" in before or "" in after:
+        return old, new  # what is below an empty name shares paths with anything
+    same = {name for name, members in before.items() if after.get(name) == members}
+    return (
+        {key: value for key, value in old.items() if key.partition(".")[0] not in same},
+        {key: value for key, value in new.items() if key.partition(".")[0] not in same},
+    )
+
+
+def _by_first_name(document: Mapping[str, Any]) -> dict[str, list[tuple[str, type, str]]]:
+    """Members by the first part of their names; equal values that are written otherwise differ."""
+    found: dict[str, list[tuple[str, type, str]]] = {}
+    for key, value in document.items():
+        shown = value if isinstance(value, str) else repr(value)
+        found.setdefault(key.partition(".")[0], []).append((key, type(value), shown))
+    return found
+
+
 class FieldTable:
     """Numbers of attribute paths, given at first sight and never reused; remembers which are searchable."""
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from pyroaring import BitMap
 
-from miroir.engine.occurrences import Collector, FieldTable
+from miroir.engine.occurrences import Collector, FieldTable, differing_parts
 from miroir.engine.packed import NOWHERE, Packed, fields_of
 from miroir.engine.text_rules import TextRules
 from miroir.engine.tokens import Tokenizer, is_numeric
@@ -33,6 +33,7 @@ _CACHE_BYTES = 64 << 20
 _DOCS_PER_STEP = 32
 _WORDS_PER_STEP = 2048
 _FIRST_OCCURRENCES = 16
+_FEW = 64
 _LAST = "\U0010ffff"
 
 
@@ -77,11 +78,11 @@ class TextIndex:
         for place, (docid, old, new) in enumerate(changes):
             if place % _DOCS_PER_STEP == 0:
                 yield
-            if old == new:
-                continue
-            if old is not None:
+            if old is not None and new is not None:
+                old, new = differing_parts(old, new)
+            if old:
                 removed.add(docid, old)
-            if new is not None:
+            if new:
                 added.add(docid, new)
         postings = dict(self.postings)
         came: list[str] = []
@@ -206,12 +207,20 @@ def _has_tolerant_part(rules: TextRules, exact: frozenset[int], word: str, packe
 
 def _changed(before: Packed | None, removed: array[int] | None, added: array[int] | None) -> Packed:
     current = NOWHERE if before is None else before
-    if removed is not None and len(current):
-        gone = np.frombuffer(removed, dtype=np.uint64) if len(removed) else NOWHERE
-        current = (
-            np.setdiff1d(current, gone, assume_unique=True) if len(gone) > 64 else _without(current, gone)
-        )
-    if added is None:
+    if removed is not None and added is not None:
+        # Texts that changed a little keep most of their occurrences.
+        if removed == added:
+            return current
+        kept = set(removed) & set(added)
+        if kept:
+            removed = array("Q", [place for place in removed if place not in kept])
+            added = array("Q", [place for place in added if place not in kept])
+    if removed and len(current):
+        if len(removed) <= _FEW:
+            current = _without(current, removed)
+        else:
+            current = np.setdiff1d(current, np.frombuffer(removed, dtype=np.uint64), assume_unique=True)
+    if not added:
         return current
     fresh = np.array(added, dtype=np.uint64)
     if len(fresh) > 1 and (fresh[1:] < fresh[:-1]).any():
@@ -224,11 +233,13 @@ def _changed(before: Packed | None, removed: array[int] | None, added: array[int
     return merged
 
 
-def _without(current: Packed, gone: Packed) -> Packed:
-    places = np.searchsorted(current, gone)
-    places = places[places < len(current)]
-    places = places[np.isin(current[places], gone)]
-    return np.delete(current, places)
+def _without(current: Packed, gone: array[int]) -> Packed:
+    keep = np.ones(len(current), dtype=bool)
+    places = current.searchsorted(np.frombuffer(gone, dtype=np.uint64)).tolist()
+    for place, occurrence in zip(places, gone, strict=True):
+        if place < len(current) and current[place] == occurrence:
+            keep[place] = False
+    return current[keep]
 
 
 def _merged_order(order: Sequence[str], came: list[str], gone: list[str]) -> Sequence[str]:
