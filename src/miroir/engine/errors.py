@@ -9,3 +9,7 @@ class EngineError(MiroirError):
 
 class Aborted(Exception):  # noqa: N818 - a signal within the engine, never an error anyone sees
     """The running batch was asked to stop, because one of its tasks is being canceled."""
+
+
+class Late(Exception):  # noqa: N818 - a signal within a search, never an error anyone sees
+    """The time of the search is spent in the middle of a ranking rule."""

@@ -6,7 +6,7 @@ the version's cache. Source: semantics A.6, B.3 to B.6, C.7, C.8.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
 
+from miroir.engine.errors import Late
 from miroir.engine.graph import Located, QueryGraph, Zero
 from miroir.engine.neighbours import AttributeNeighbours, Neighbours, WordNeighbours
 from miroir.engine.packed import (
@@ -57,8 +58,13 @@ class Resolver:
     """Answers for the nodes of one search; `terms` is what `Located.term` indexes."""
 
     def __init__(
-        self, text: TextIndex, terms: Sequence[QueryTerm], restriction: Restriction | None = None
+        self,
+        text: TextIndex,
+        terms: Sequence[QueryTerm],
+        restriction: Restriction | None = None,
+        is_late: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_late = is_late
         self.text = text
         self.terms = terms
         self.restriction = restriction
@@ -67,6 +73,11 @@ class Resolver:
         )
         self._documents: dict[tuple[int, int, bool, bool], BitMap] = {}
         self._phrases: dict[Phrase, BitMap] = {}
+
+    def check_time(self) -> None:
+        """Raises Late when the time of the search is spent; to be called where work can grow long."""
+        if self._is_late():
+            raise Late
 
     # --- what a node stands for -------------------------------------------------------------------
 

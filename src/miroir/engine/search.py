@@ -180,7 +180,7 @@ class _Search:
         terms: list[QueryTerm] = []
         if parsed.terms:
             graph, terms = build_graph(text, parsed.terms)
-        resolver = Resolver(text, terms, self._restriction)
+        resolver = Resolver(text, terms, self._restriction, self._is_late)
         if parsed.negative_words or parsed.negative_phrases:
             unwanted = [resolver.word_documents(word) for word in parsed.negative_words]
             unwanted += [resolver.phrase_documents(phrase) for phrase in parsed.negative_phrases]

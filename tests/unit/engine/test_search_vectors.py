@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pyroaring import BitMap
 
 from miroir.engine.index import Index
+from miroir.engine.ranking.graph_rule import GraphRule
+from miroir.engine.ranking.rule import Bucket
+from miroir.engine.ranking.score import SkippedDetail
 from miroir.engine.search import find
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
@@ -210,3 +214,59 @@ def test_late_search_comes_out_unsorted() -> None:
     found = find(one_field(["x a", "a"]), SearchQuery(q="a"), 10, is_late=lambda: True)
     assert list(found.docids) == [0, 1]
     assert [type(d).__name__ for d in found.details[0]] == ["SkippedDetail"]
+
+
+def test_time_may_be_spent_anywhere() -> None:
+    """Whenever the clock strikes, also within a rule, all hits come out, the sorted ones first."""
+    index = one_field(
+        ["sun flower fire fly", "sunflower firefly", "flower sun", "fire sun flower fly", "fly"]
+    )
+    query = SearchQuery(q="sun flower fire fly")
+    in_time = find(index, query, 10)
+    asked = 0
+
+    def count() -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    find(index, query, 10, is_late=count)
+    rules_skipped = set()
+    for allowed in range(asked + 1):
+        left = iter([False] * allowed)
+        found = find(index, query, 10, is_late=lambda left=left: next(left, True))  # type: ignore[misc]
+        assert set(found.docids) == set(in_time.docids)
+        in_order = [
+            docid
+            for docid, details in zip(found.docids, found.details, strict=True)
+            if not any(isinstance(detail, SkippedDetail) for detail in details)
+        ]
+        assert in_order == list(in_time.docids)[: len(in_order)]
+        rules_skipped |= {len(details) for details in found.details if isinstance(details[-1], SkippedDetail)}
+    assert in_order == list(in_time.docids)
+    assert len(rules_skipped) > 3
+
+
+def test_time_is_looked_at_within_a_rule() -> None:
+    """A long query makes many paths of one cost: spent time ends the walk over them, not only the next bucket."""
+    index = one_field(["a b c d e f g h i j"])
+    buckets = 0
+    next_bucket = GraphRule.next_bucket
+
+    def counted(rule: GraphRule, universe: BitMap) -> Bucket | None:
+        nonlocal buckets
+        buckets += 1
+        return next_bucket(rule, universe)
+
+    asked = 0
+
+    def is_late() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 30
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GraphRule, "next_bucket", counted)
+        find(index, SearchQuery(q="a b c d e f g h i j"), 10, is_late=is_late)
+    assert buckets < 10
+    assert 30 < asked < 50

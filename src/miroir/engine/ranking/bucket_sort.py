@@ -7,12 +7,14 @@ out in order of docid.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pyroaring import BitMap
 
+from miroir.engine.errors import Late
 from miroir.engine.graph import QueryGraph
-from miroir.engine.ranking.rule import RankingRule
+from miroir.engine.ranking.rule import Bucket, RankingRule
 from miroir.engine.ranking.score import Detail, SkippedDetail, global_score
 
 #: Candidates -> (those that stay, documents of the index that these exclude).
@@ -89,16 +91,10 @@ class _BucketSort:
     def run(self, graph: QueryGraph | None, evaluate_max: int) -> Ranked:
         level = 0
         graphs: list[QueryGraph | None] = [graph] * len(self._rules)
-        self._rules[0].start(self._universes[0], graph)
+        self._start(0, graph)
         while len(self._ranked.docids) < evaluate_max:
             universe = self._universes[level]
-            if not universe:
-                bucket = None
-            elif self._is_late():
-                self._emit_skipped(level)
-                bucket = None
-            else:
-                bucket = self._rules[level].next_bucket(universe)
+            bucket = self._next_bucket(level) if universe else None
             if bucket is None:
                 self._universes[level] = BitMap()
                 if level == 0:
@@ -118,10 +114,25 @@ class _BucketSort:
                 level += 1
                 graphs[level] = next_graph
                 self._universes[level] = bucket.docids
-                self._rules[level].start(bucket.docids, next_graph)
+                self._start(level, next_graph)
                 continue
             self._scores.pop()
         return self._ranked
+
+    def _start(self, level: int, graph: QueryGraph | None) -> None:
+        # A rule that is too late to start is not asked either: time does not come back.
+        with suppress(Late):
+            self._rules[level].start(self._universes[level], graph)
+
+    def _next_bucket(self, level: int) -> Bucket | None:
+        """The next bucket of a rule; when time is spent, all that is left to it comes out as skipped."""
+        if not self._is_late():
+            try:
+                return self._rules[level].next_bucket(self._universes[level])
+            except Late:
+                pass
+        self._emit_skipped(level)
+        return None
 
     def _is_below_threshold(self) -> bool:
         return self._threshold is not None and global_score(self._scores) < self._threshold

@@ -93,6 +93,7 @@ class GraphRule(ABC):
         skippable = self.skippable(graph)
         edges: list[list[_Edge]] = [[] for _ in graph.nodes]
         for source, targets in enumerate(graph.successors):
+            self.resolver.check_time()
             for target in targets:
                 node = graph.nodes[target]
                 if target == END or node is None:
@@ -133,6 +134,7 @@ class GraphRule(ABC):
         """Documents that satisfy a condition, remembered until the next start: `universe` only shrinks."""
         found = self._found.get(condition)
         if found is None:
+            self.resolver.check_time()
             found = self.documents(self._conditions[condition], universe) & universe
             self._found[condition] = found
             self._saw_dead |= not found
@@ -159,7 +161,8 @@ class _PathSearch:
         self._claims = 0
 
     def visit(self, number: int, budget: int, documents: BitMap, excluded: frozenset[int]) -> None:
-        """Walk on from a node; `documents` satisfied every condition so far."""
+        """Walk on from a node; `documents` satisfied every condition so far. Raises Late."""
+        self._rule.resolver.check_time()
         claims = self._claims
         for edge in self._rule.edges_from(number):
             rest = budget - edge.cost
