@@ -73,13 +73,7 @@ class WritePath:
         self.completion = Completion(store, self.log, self.cluster, writer, limits, now_ns)
         self.barriers = Barriers(transport, self.cluster, self.completion, limits, rng)
         self.sequencer = Sequencer(
-            store,
-            self.log,
-            self.cluster,
-            limits,
-            now_ns,
-            deliver=self._deliver,
-            ask=self.barriers.ask,
+            store, self.log, self.cluster, limits, now_ns, deliver=self._deliver, ask=self.barriers.ask
         )
         self.delivery = Delivery(
             transport,
@@ -102,8 +96,6 @@ class WritePath:
         self.drift = Drift(
             transport, self.cluster, self.delivery, limits, is_changing=self.rollouts.is_changing
         )
-        self.completion.is_second = self.rollouts.is_second
-        self.completion.on_commit = self.rollouts.end
         self.tasks = Tasks(store, self.log, now_ns, changed=self.sequencer.wake)
         self.stats = Stats(transport, self.cluster, self.log)
         self.retention = Retention(
@@ -121,20 +113,28 @@ class WritePath:
             changed=self._node_changed,
         )
         self.mending = Mending(store, self.log, self.cluster, self.sequencer, self.barriers.pages)
+        self.on_node_lost: Callable[[str], None] = lambda node: None  #: its replicas are stale by then
+        self._webhooks = None if poster is None else Webhooks(poster, lambda: self.registry.webhooks)
+        self.barriers.works[OpKind.INDEX_COMPACT] = Compaction(transport, self.cluster, limits).run
+        if dumps is not None:
+            self.barriers.works[OpKind.DUMP] = self._dumps(dumps, store).run
+        self._connect()
+
+    def _dumps(self, files: DumpFiles, store: Store) -> Dumps:
+        pages = self.barriers.pages
+        return Dumps(files, store, self.cluster, self.registry, pages, self.limits, self.now_ns)
+
+    def _connect(self) -> None:
+        """What services need of others that are made after them."""
+        self.completion.is_second = self.rollouts.is_second
+        self.completion.on_commit = self.rollouts.end
         self.completion.mending = self.mending
         self.completion.delivery = self.delivery
         self.barriers.sequencer = self.sequencer
         self.barriers.trusted = self.prober.is_itself
-        self.barriers.works[OpKind.INDEX_COMPACT] = Compaction(transport, self.cluster, limits).run
-        if dumps is not None:
-            self.barriers.works[OpKind.DUMP] = Dumps(
-                dumps, store, self.cluster, self.registry, self.barriers.pages, limits, now_ns
-            ).run
         self.completion.on_round(self.barriers.wake)
         self.completion.on_round(self.sequencer.wake)
         self.log.on_append(self._appended)
-        self.on_node_lost: Callable[[str], None] = lambda node: None  #: its replicas are stale by then
-        self._webhooks = None if poster is None else Webhooks(poster, lambda: self.registry.webhooks)
         if self._webhooks is not None:
             self.completion.on_end(self._webhooks.announce)
 

@@ -11,7 +11,7 @@ import pytest
 from miroir.core.hashing import shard_of
 from miroir.core.sequencing import BookDelta
 from miroir.core.topology import ReplicaState
-from miroir.services import sequencer
+from miroir.services import resolver
 from tests.support.virtual_time import run_virtual
 from tests.unit.services.small_cluster import SmallCluster
 from tests.unit.services.test_writes import docs, in_cluster
@@ -20,7 +20,7 @@ from tests.unit.services.test_writes import docs, in_cluster
 @pytest.fixture
 def unjudged(monkeypatch):
     """Payloads reach the nodes unjudged: what a node then refuses stands for what only a node can judge."""
-    monkeypatch.setattr(sequencer, "check_documents", lambda *args: None)
+    monkeypatch.setattr(resolver, "check_documents", lambda *args: None)
 
 
 async def settled(c):
