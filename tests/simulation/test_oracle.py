@@ -11,7 +11,7 @@ from tests.simulation.seeds import sweep
 USUAL = 300
 #: parts of the answers that may still differ; the failure lists them
 SEARCHES_MAX = 0.005
-FEDERATIONS_MAX = 0.15
+FEDERATIONS_MAX = 0.25
 
 
 def test_a_cluster_answers_as_one_engine() -> None:
