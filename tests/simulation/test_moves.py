@@ -11,8 +11,9 @@ import pytest
 
 from miroir.core.covering import shard_filter
 from miroir.core.operation_records import OperationKind, OperationState
+from miroir.core.reserved import encode_shard
 from miroir.core.topology import ReplicaState
-from miroir.meili.http import HttpRequest
+from miroir.meili.http import HttpReply, HttpRequest
 from tests.support.moving import (
     add_node,
     assert_consistent,
@@ -23,7 +24,7 @@ from tests.support.moving import (
     settle,
     task_end,
 )
-from tests.support.sim_cluster import NODE_KEY, Shape, SimCluster
+from tests.support.sim_cluster import NODE_KEY, Shape, SimCluster, SimNode
 from tests.support.virtual_time import run_virtual
 
 GENRES = ("war", "love", "myth")
@@ -402,3 +403,46 @@ def test_replicas_that_differ_are_found_and_rebuilt() -> None:
 def _request(method: str, path: str, body: Any) -> HttpRequest:
     headers = {"authorization": f"Bearer {NODE_KEY}", "content-type": "application/json"}
     return HttpRequest(method, path, "", headers, orjson.dumps(body))
+
+
+def test_the_old_node_is_asked_nothing_about_a_moved_shard() -> None:
+    """Its access log says so: after the move it is told to leave the shard out, or does not hold it."""
+
+    async def main() -> None:
+        rng = random.Random(960)
+        async with moving_cluster(Shape(nodes=3, replication_factor=1, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(100)
+            before = next(iter(placement_of(cluster).values()))
+            await add_node(cluster, "x0")
+            await settle(cluster)
+            after = next(iter(placement_of(cluster).values()))
+            moved = {shard: next(iter(old)) for shard, old in enumerate(before) if old != after[shard]}
+            assert moved
+            asked: list[tuple[str, str]] = []
+            for node in cluster.nodes.values():
+                _overhear(node, asked)
+            for _ in range(20):
+                await cluster.ask("POST", "/indexes/films/search", {"q": "film", "limit": 50})
+                await cluster.ask("GET", f"/indexes/films/documents/{rng.randrange(100)}")
+            heard = {node for node, _ in asked}
+            assert heard == set(cluster.nodes), "every node is asked for what it holds"
+            for shard, old in moved.items():
+                mark = encode_shard(shard)
+                named = [
+                    said for node, said in asked if node == old and mark in said and "NOT IN" not in said
+                ]
+                assert named == [], f"{old} was asked about shard {shard}"
+
+    simulate(main())
+
+
+def _overhear(node: SimNode, asked: list[tuple[str, str]]) -> None:
+    respond = node.respond
+
+    async def heard(request: HttpRequest) -> HttpReply:
+        if "search" in request.path or "documents" in request.path:
+            asked.append((str(node.id), request.body.decode()))
+        return await respond(request)
+
+    node.respond = heard  # type: ignore[method-assign]

@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from miroir.config import Config, from_tree
+import msgspec
+
+from miroir.config import Config, RebalancerConfig, Secret
 from miroir.core.operation_records import OperationKind, OperationRecord
 from miroir.core.operations import moves_to
 from miroir.core.reserved import SHARD_FIELD, decode_shard
@@ -23,22 +25,12 @@ from tests.support.sim_cluster import Shape, SimCluster, SimNode
 REBALANCER = {"page_documents": 7, "shards_per_copy": 3, "grace_s": 20.0, "barrier_s": 3.0}
 
 
-def moving_config(shape: Shape, *, admin_api_key: str | None = None, **changes: Any) -> Config:
+def moving_config(base: Config, *, admin_api_key: str | None = None, **changes: Any) -> Config:
     """The simulation's configuration with small pages."""
-    base = shape.config()
-    return from_tree(
-        {
-            **({} if admin_api_key is None else {"admin_api_key": admin_api_key}),
-            "nodes": [
-                {"id": n.id, "address": n.address, "replica_group": n.replica_group} for n in base.nodes
-            ],
-            "shards": base.shards,
-            "replication_factor": base.replication_factor,
-            "replica_groups": base.replica_groups,
-            "server": {"request_timeout_ms": 10_000},
-            "writes": {"node_request_timeout_ms": 5_000, "lag_after_s": 8.0},
-            "rebalancer": {**REBALANCER, **changes},
-        }
+    return msgspec.structs.replace(
+        base,
+        admin_api_key=None if admin_api_key is None else Secret(admin_api_key),
+        rebalancer=RebalancerConfig(**{**REBALANCER, **changes}),
     )
 
 
@@ -166,7 +158,7 @@ async def moving_cluster(shape: Shape, rng: random.Random, **changes: Any) -> As
     """A started cluster with small pages, stopped at the end."""
     with tempfile.TemporaryDirectory() as directory:
         cluster = SimCluster(shape, rng, Path(directory))
-        cluster.config = moving_config(shape, **changes)
+        cluster.config = moving_config(cluster.config, **changes)
         try:
             await cluster.start()
             yield cluster

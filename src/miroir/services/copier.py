@@ -14,13 +14,13 @@ import msgspec
 import structlog
 
 from miroir.core import copying
-from miroir.core.copying import CopyAct, CopySight
+from miroir.core.copying import CopyAct, CopySight, UnsafeChangeError
 from miroir.core.operation_records import CopyPhase, CopyRecord
 from miroir.core.operations import MoveLimits
 from miroir.core.records import LaneRecord, PlacementRecord, decode, encode
 from miroir.core.topology import NodeId, ReplicaState
 from miroir.ports.nodes import NodeError
-from miroir.ports.store import Reader, Store, Table, Tx
+from miroir.ports.store import Conflict, Reader, Store, Table, Tx
 from miroir.services.cluster import Cluster
 from miroir.services.copy_pages import CopyPages
 from miroir.services.held_ops import HeldOps
@@ -116,6 +116,12 @@ class Copier:
                 await asyncio.sleep(_RETRY_S * (0.5 + self._rng.random()))
                 if copy.active and number in self.copies:
                     await self._begin_again(self.copies[number])
+            except UnsafeChangeError as error:
+                # The placement went another way meanwhile: nothing of this copy may be read.
+                log.error("copy_given_up", copy=number, reason=str(error))
+                await self._abandon(self.copies[number])
+            except Conflict:
+                log.warning("placement_changed_meanwhile", copy=number)
         self._running.discard(number)
 
     async def _step(self, copy: CopyRecord) -> bool:

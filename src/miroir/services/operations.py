@@ -40,7 +40,7 @@ from miroir.core.operations import (
 from miroir.core.records import NodeRecord, decode, encode
 from miroir.core.topology import NodeId, NodeLifecycle
 from miroir.ports.nodes import NodeError
-from miroir.ports.store import Reader, Store, Table, Tx
+from miroir.ports.store import Conflict, Reader, Store, Table, Tx
 from miroir.services.cluster import Cluster
 from miroir.services.cluster_sight import ClusterSight
 from miroir.services.copier import Copier
@@ -55,8 +55,7 @@ _TICK_S = 0.2
 _KEPT = 200
 _RETRY_FAILED_S = 60.0
 _AUTOMATIC = frozenset({OperationKind.RESTORE, OperationKind.RESYNC})
-_NEXT = ("next_operation",)
-_NEXT_COPY = ("next_copy",)
+_NEXT, _NEXT_COPY = ("next_operation",), ("next_copy",)
 
 
 class Operations:
@@ -115,8 +114,7 @@ class Operations:
                 await self._begin_automatic()
                 moved = await self._retiring.sweep()
                 for number in sorted(n for n, operation in self.all.items() if operation.open):
-                    async with self._turn:
-                        moved = await self._advance(number) or moved
+                    moved = await self._advance_safely(number) or moved
                 if not moved:
                     try:
                         async with asyncio.timeout(_TICK_S):
@@ -139,7 +137,7 @@ class Operations:
     ) -> OperationRecord:
         self._check_free(kind)
         changed = node_list.edited(kind, args, self._cluster.nodes, self.view())
-        factor = args.get("replication_factor") if kind is OperationKind.SET_REPLICATION_FACTOR else None
+        factor = args.get("replication_factor")
         view = self._sight.view(self.limits, changed, factor)
         moves = () if kind is OperationKind.VERIFY else moves_to(view)
         problems = check_plan(moves, view)
@@ -282,6 +280,15 @@ class Operations:
         planned = preview(moves, view, self.limits)
         operation = OperationRecord(id=0, kind=kind, moves=moves, planned=planned, created_at=self._now_ns())
         await self._store_new(operation, {}, None)
+
+    async def _advance_safely(self, number: int) -> bool:
+        """One step; what the placement does not allow is told and tried again."""
+        async with self._turn:
+            try:
+                return await self._advance(number)
+            except (copying.UnsafeChangeError, Conflict) as error:
+                log.error("operation_step_refused", operation=number, reason=str(error))
+                return False
 
     async def _advance(self, number: int) -> bool:
         """One step of one operation; False when it waits."""

@@ -298,7 +298,7 @@ def test_ends_although_the_world_changes(world: World, after: int, rng: object) 
 
 
 @given(st.integers(2, 8), st.integers(1, 3), st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_joining_node_gets_its_share_and_no_more(count: int, factor: int, rng: object) -> None:
     """Replicas moved <= copies x total / (N+1) x 1.1, all of them to the newcomer."""
     factor = min(factor, count)
