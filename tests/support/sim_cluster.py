@@ -19,12 +19,13 @@ from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 import orjson
 
 from miroir.adapters.nodes_inprocess import InProcessNodes
 from miroir.adapters.store_sqlite import SqliteStore
 from miroir.bootstrap import Orchestrator, running
-from miroir.config import Config, from_tree
+from miroir.config import Config, TaskStoreConfig, from_tree
 from miroir.core.topology import NodeId, ReplicaState
 from miroir.engine.embedded import Engine, Options, open_engine
 from miroir.meili.http import HttpReply, HttpRequest
@@ -222,8 +223,11 @@ class Life:
 
     async def _live(self) -> None:
         cluster = self._cluster
+        # What it writes beside the store goes where the store is.
+        place = TaskStoreConfig(path=str(cluster.directory / "miroir.db"))
+        config = msgspec.structs.replace(cluster.config, task_store=place)
         async with running(
-            cluster.config, self.store, self.transport, now_ns=cluster.now_ns, rng=cluster.rng
+            config, self.store, self.transport, now_ns=cluster.now_ns, rng=cluster.rng
         ) as orchestrator:
             self.orchestrator = orchestrator
             await asyncio.Event().wait()
@@ -259,6 +263,7 @@ class SimCluster:
         self.shape = shape
         self.rng = rng
         self.config = shape.config()
+        self.directory = directory
         self.network = Network(random.Random(rng.random()))
         self.batch_step_s = 0.002
         self.broken: list[str] = []  #: failures that no simulated fault explains
