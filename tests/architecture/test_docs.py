@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -69,13 +70,22 @@ def test_commands_that_pages_mention_exist(page: str, line: str) -> None:
         if word == "test":
             return
     command = main.commands.get(word)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("--"):
+        command = command.commands.get(rest.pop(0))
     assert command is not None, line
     known = {option for parameter in command.params for option in parameter.opts}
     assert {one for one in rest if one.startswith("--")} <= known, line
 
 
+def every_command(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from every_command(command)
+
+
 def test_every_command_and_option_has_a_help_text() -> None:
-    for name, command in main.commands.items():
+    for name, command in every_command(main):
         assert command.help, name
         for parameter in command.params:
             if isinstance(parameter, click.Option) and parameter.name not in ("replication_factor", "engine"):
