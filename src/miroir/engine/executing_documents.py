@@ -22,6 +22,9 @@ from miroir.meili.edit_script import compile_script
 from miroir.meili.primary_keys import document_id
 from miroir.meili.tasks import Task
 
+#: Documents written out as bytes between two breaths.
+_DUMPS_PER_STEP = 500
+
 
 async def run_operations(runner: Runner, live: LiveIndex, tasks: list[Task]) -> Outcome:
     """Additions, with deletions before or between them. Raises ApiError when indexing refuses the batch."""
@@ -156,10 +159,17 @@ async def _changed(runner: Runner, live: LiveIndex, resolved: Resolved) -> Outco
     except ApiError as error:
         raise prefixed(error, live.uid) from error
     number = live.number
-    written = [(c.docid, dump_document(c.new)) for c in resolved.changes if c.new is not None]
+    written: list[tuple[int, bytes]] = []
+    size = 0
+    for place, change in enumerate(resolved.changes):
+        if place % _DUMPS_PER_STEP == _DUMPS_PER_STEP - 1:
+            await runner.breathe()
+        if change.new is not None:
+            written.append((change.docid, dump_document(change.new)))
+            size += len(written[-1][1])
+        if change.old is not None:
+            size -= len(dump_document(change.old))
     deleted: Sequence[int] = [c.docid for c in resolved.changes if c.new is None]
-    size = sum(len(body) for _, body in written)
-    size -= sum(len(dump_document(c.old)) for c in resolved.changes if c.old is not None)
     changed = replace(
         live,
         index=index,

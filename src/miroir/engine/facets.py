@@ -7,7 +7,7 @@ Source of the rules: search-semantics A.2 and A.8.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -227,9 +227,14 @@ class FacetIndex:
             settings, [(docid, None, document) for docid, document in documents.items()], primary_key
         )
 
-    def settled(self) -> FacetIndex:
-        """The version that ends a batch: the shapes of the facet trees follow whole batches."""
-        return replace(self, fields={path: table.settled() for path, table in self.fields.items()})
+    def settle_steps(self) -> Generator[None, None, FacetIndex]:
+        """The version that ends a batch, in small steps: the shapes of the facet trees follow whole batches."""
+        fields: dict[str, FieldFacets] = {}
+        for path, table in self.fields.items():
+            if table.touched_numbers or table.touched_strings:
+                yield
+            fields[path] = table.settled()
+        return replace(self, fields=fields)
 
     def cleared(self) -> FacetIndex:
         """The tables without any document; names stay known."""

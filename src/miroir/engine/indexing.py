@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from miroir.engine.document_changes import Change
 from miroir.engine.facets import FacetIndex
@@ -15,6 +15,7 @@ from miroir.engine.vectors import VectorIndex
 from miroir.meili.codes import ApiError
 
 Breathe = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 Triple = tuple[int, Document | None, Document | None]
 
 #: Documents whose facets and vectors are worked on between two breaths.
@@ -57,8 +58,8 @@ async def with_changes(
         facets = facets.updated(index.settings, part, primary_key)
         vectors = vectors.updated(index.settings, part, primary_key)
         await breathe()
-    facets = facets.settled()
-    text = await _text(index.text, triples, breathe)
+    facets = await _stepwise(facets.settle_steps(), breathe)
+    text = await _stepwise(index.text.update_steps(triples), breathe)
     return replace(
         index,
         primary_key=primary_key,
@@ -77,14 +78,17 @@ async def with_settings(index: Index, settings: Mapping[str, Any], breathe: Brea
     """The version under new settings; only what they touch is made anew."""
     await breathe()
     facets = await _facets(index, settings, breathe)
-    vectors = index.vectors.rebuilt(settings, index.documents, index.primary_key)
+    vectors = await _stepwise(
+        index.vectors.rebuild_steps(settings, index.documents, index.primary_key), breathe
+    )
     await breathe()
     empty = TextIndex.empty(settings)
     if empty.rules == index.text.rules and _same_words(index.settings, settings):
         text = replace(index.text, synonyms=empty.synonyms, tokenizer=empty.tokenizer, cache=empty.cache)
     else:
-        text = await _text(
-            empty, ((docid, None, document) for docid, document in index.documents.items()), breathe
+        text = await _stepwise(
+            empty.update_steps([(docid, None, document) for docid, document in index.documents.items()]),
+            breathe,
         )
     return replace(index, settings=settings, text=text, facets=facets, vectors=vectors)
 
@@ -100,7 +104,7 @@ async def _facets(index: Index, settings: Mapping[str, Any], breathe: Breathe) -
         ]
         facets = facets.updated(settings, part, index.primary_key)
         await breathe()
-    return facets.settled()
+    return await _stepwise(facets.settle_steps(), breathe)
 
 
 _WORD_SETTINGS = ("stopWords", "separatorTokens", "nonSeparatorTokens", "dictionary", "localizedAttributes")
@@ -110,13 +114,12 @@ def _same_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     return all(before.get(name) == after.get(name) for name in _WORD_SETTINGS)
 
 
-async def _text(text: TextIndex, triples: Iterable[Triple], breathe: Breathe) -> TextIndex:
-    steps = text.update_steps(list(triples))
+async def _stepwise(steps: Generator[None, None, T], breathe: Breathe) -> T:
     while True:
         try:
             next(steps)
         except StopIteration as stop:
-            made: TextIndex = stop.value
+            made: T = stop.value
             return made
         await breathe()
 

@@ -7,9 +7,9 @@ Source: api 4.4, search-semantics F.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ Document = dict[str, Any]
 Floats = npt.NDArray[np.float32]
 _EPSILON = np.float32(np.finfo(np.float32).eps)
 _FIRST_CAPACITY = 64
+_DOCS_PER_STEP = 200
+
+T = TypeVar("T")
 
 
 class _Rows:
@@ -216,12 +219,20 @@ class VectorIndex:
         """
         if not self.embedders or not changes:
             return self
-        return VectorIndex({n: _changed(n, e, changes, primary_key) for n, e in self.embedders.items()})
+        return VectorIndex(
+            {n: _last(_change_steps(n, e, changes, primary_key)) for n, e in self.embedders.items()}
+        )
 
     def rebuilt(
         self, settings: Mapping[str, Any], documents: Mapping[int, Document], primary_key: str | None = None
     ) -> VectorIndex:
         """The version under new embedder settings; embedders that stay keep their vectors."""
+        return _last(self.rebuild_steps(settings, documents, primary_key))
+
+    def rebuild_steps(
+        self, settings: Mapping[str, Any], documents: Mapping[int, Document], primary_key: str | None = None
+    ) -> Generator[None, None, VectorIndex]:
+        """As `rebuilt`, in small steps: yields so that searches can run in between."""
         embedders: dict[str, Embedder] = {}
         for name, config in sorted((settings.get("embedders") or {}).items()):
             fresh = _embedder(config)
@@ -230,7 +241,7 @@ class VectorIndex:
                 embedders[name] = replace(old, quantized=fresh.quantized, distribution=fresh.distribution)
                 continue
             insertions = [(docid, None, document) for docid, document in sorted(documents.items())]
-            embedders[name] = _changed(name, fresh, insertions, primary_key)
+            embedders[name] = yield from _change_steps(name, fresh, insertions, primary_key)
         return VectorIndex(embedders)
 
     def cleared(self) -> VectorIndex:
@@ -271,15 +282,26 @@ def _embedder(config: Mapping[str, Any]) -> Embedder:
     )
 
 
-def _changed(
+def _last(steps: Generator[None, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def _change_steps(
     name: str,
     embedder: Embedder,
     changes: Sequence[tuple[int, Document | None, Document | None]],
     primary_key: str | None,
-) -> Embedder:
+) -> Generator[None, None, Embedder]:
     found: dict[int, SentVectors | None] = {}
     missing: list[str] = []
-    for docid, _, new in changes:
+    for place, (docid, _, new) in enumerate(changes):
+        if place % _DOCS_PER_STEP == _DOCS_PER_STEP - 1:
+            yield
         if new is None:
             found[docid] = None
             continue
@@ -295,7 +317,12 @@ def _changed(
             found[docid] = sent
     if missing:
         raise _nothing_provided(name, missing)
-    return embedder.updated(found) if found else embedder
+    docids = list(found)
+    for start in range(0, len(docids), _DOCS_PER_STEP):
+        if start:
+            yield
+        embedder = embedder.updated({docid: found[docid] for docid in docids[start : start + _DOCS_PER_STEP]})
+    return embedder
 
 
 def _nothing_provided(name: str, document_ids: Sequence[str]) -> ApiError:
