@@ -73,7 +73,9 @@ def merge(lists: Sequence[list[Hit]], limit: int | None = None) -> list[Hit]:
     merged = [hit for hits in lists for hit in hits]
     try:
         merged.sort(key=_key_of)  # finds the runs: no slower than a heap merge, and done in C
-    except TypeError:  # while new ranking rules roll out, shards rank by different ones: nothing compares but scores
+    except (
+        TypeError
+    ):  # while new ranking rules roll out, shards rank by different ones: nothing compares but scores
         merged.sort(key=lambda hit: (-hit.score, hit.seq))
     return merged[:limit]
 
