@@ -49,6 +49,11 @@ def deduplicate(hits: Iterable[Hit], attribute: str) -> tuple[list[Hit], list[li
     return kept, values
 
 
+def has_many_values(hits: Iterable[Hit], attribute: str | None) -> bool:
+    """Whether some hit has several values of the attribute."""
+    return attribute is not None and any(len(distinct_keys(at_path(hit.body, attribute))) > 1 for hit in hits)
+
+
 def duplicates_filter(attribute: str, values: Iterable[list[ValueKey]]) -> str | None:
     """A filter for every document that shares a value with one of these, None when there is no value."""
     texts = {number_text(key) if not is_string else str(key) for keys in values for is_string, key in keys}

@@ -53,6 +53,22 @@ def render_documents(
     return lines
 
 
+def in_sequence(lines: list[bytes]) -> list[bytes]:
+    """Lines of several shards in the order of their numbers, those of one document as they came.
+
+    So a node gives its own internal numbers in the same order, and its first document of several is the first.
+    """
+    return sorted(lines, key=_mark_of)
+
+
+#: where the number's mark stands in a line that ends with `"}` and a newline
+_MARK = slice(-len(seq_mark(0).encode()) - 3, -3)
+
+
+def _mark_of(line: bytes) -> bytes:
+    return line[_MARK]
+
+
 def split_ids(ids: Sequence[str], shard_count: int) -> dict[int, list[str]]:
     """Ids per shard, in order."""
     parts: dict[int, list[str]] = {}

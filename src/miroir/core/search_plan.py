@@ -285,6 +285,11 @@ def node_search(plan: SearchPlan, share: Share) -> JsonObject:
     return with_filter(plan.body, share.shard_filter, plan.filter)
 
 
+def undropped(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
+    """The first request once more, with a distinct attribute that is different in every document."""
+    return node_search(plan, share) | {"distinct": SEQ_FIELD, "limit": limit}
+
+
 def deeper(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
     """The same list, further down, without documents."""
     body = plan.matching | {"limit": limit, "showRankingScore": True, "showRankingScoreDetails": True}

@@ -21,7 +21,7 @@ from miroir.core.search_plan import (
     sequences,
 )
 from miroir.meili.commands import SearchQuery
-from miroir.services.ranked import Ranked, add_facets
+from miroir.services.ranked import Ranked, add_facets, counted_matching
 from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter
 from miroir.services.spelling import Speller, found_sequences
 
@@ -58,7 +58,10 @@ class FederationCounts:
             if gone:
                 found = await self._without(reading, found, facets, sorted(gone))
         if found.facets is not None:
-            counted = [matching_of(reading.index, query) for query in queries]
+            counted = [
+                counted_matching(ranked, matching_of(reading.index, query))
+                for ranked, query in zip(lists, queries, strict=True)
+            ]
             await self._speller.settle(reading, found.facets, found.total, facets or (), counted)
         return found
 

@@ -15,7 +15,7 @@ from miroir.core.document_ids import document_ids
 from miroir.core.lanes import LaneOp, NodeTask, Request
 from miroir.core.ops import Action, parse_tag
 from miroir.core.records import OpRecord, Resolution
-from miroir.core.rendering import Lines, render_documents, split_ids
+from miroir.core.rendering import Lines, in_sequence, render_documents, split_ids
 from miroir.core.task_state import touched
 from miroir.core.topology import NodeId
 from miroir.ports.nodes import NodeRequest
@@ -177,7 +177,7 @@ class RequestWriter:
     def lines_of(self, op: int, shards: Collection[int]) -> list[bytes]:
         """The documents of an op that belong to the shards, as lines."""
         lines = self._lines(op)
-        return [line for shard in sorted(lines.keys() & set(shards)) for line in lines[shard]]
+        return in_sequence([line for shard in sorted(lines.keys() & set(shards)) for line in lines[shard]])
 
     def ids_of(self, op: int, physical: str, shards: Collection[int]) -> list[str]:
         """The ids that an op deletes in the shards."""

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from miroir.core.covering import Share
-from miroir.core.distinct import ValueKey, deduplicate, duplicates_filter
+from miroir.core.distinct import ValueKey, deduplicate, duplicates_filter, has_many_values
 from miroir.core.facet_merge import FacetSum
 from miroir.core.merging import Hit, merge, repair_scores, take_hits
 from miroir.core.path_costs import repair_proximity
 from miroir.core.scores import searchable_count
 from miroir.core.search_plan import (
+    Matching,
     SearchPlan,
     above,
     count_only,
     deeper,
     distinct_values,
+    join_filters,
     node_search,
     only,
+    undropped,
     winners,
 )
 from miroir.services.frequency import FrequencySearch
 from miroir.services.scatter import Answer, Ask, Builder, Reading, Scatter
 
+#: how to ask for more hits than at first
+Further = Callable[[SearchPlan, int], Builder]
 #: a hit and the values of the distinct attribute it holds
 Visit = tuple[Hit, list[ValueKey]]
 
@@ -55,6 +60,7 @@ class Ranker:
 
     async def rank(self, reading: Reading, plan: SearchPlan, *, counted: bool = True) -> Ranked:
         """The merged list. `counted` False leaves distinct totals alone (a hybrid half, a federated query)."""
+        further = _deeper
         leveled = await self._frequency.search(reading, plan)
         if leveled is None:
             answers = await self._scatter.ask(
@@ -66,6 +72,8 @@ class Ranker:
             answers = await self._scatter.ask(
                 reading, lambda share, _: Ask("/search", count_only(plan, share))
             )
+            if plan.distinct_is_countable and any(has_many_values(hits, plan.distinct) for hits in lists):
+                lists, further = await self._undropped(reading, plan), _without_distinct
         repair_scores(lists)
         repair_proximity(lists, searchable_count(plan.index))
         merged = merge(lists, None if plan.distinct else plan.depth)
@@ -93,7 +101,7 @@ class Ranker:
                     ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
             elif counted and (plan.depth or plan.query.is_paged):
                 if not plan.query.is_paged:
-                    visited = await self._visited(reading, ranked, lists, asked)
+                    visited = await self._visited(reading, ranked, lists, asked, further)
                 elif plan.query.facets:  # of every hit that deduplication leaves, however few are shown
                     visited = await self._survivors(reading, plan)
                 else:
@@ -105,6 +113,24 @@ class Ranker:
             await self._cut(reading, ranked, threshold, counted=counted)
         return ranked
 
+    async def _undropped(self, reading: Reading, plan: SearchPlan) -> list[list[Hit]]:
+        """The lists of nodes that drop nothing, as far as they are needed here.
+
+        Of documents with several values a node may drop one for the sake of another that is itself dropped by
+        a document elsewhere.
+        """
+        assert plan.distinct is not None
+        asked = plan.depth
+        while True:
+            answers = await self._scatter.ask(reading, _without_distinct(plan, asked))
+            lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+            kept, _ = deduplicate(merge(lists), plan.distinct)
+            last = kept[plan.depth - 1].key if 0 < plan.depth <= len(kept) else None
+            cut_short = [hits for hits in lists if len(hits) >= asked > 0]
+            if asked >= plan.max_total_hits or all(last is not None and h[-1].key >= last for h in cut_short):
+                return lists
+            asked = min(max(4 * asked, 100), plan.max_total_hits)
+
     async def _survivors(self, reading: Reading, plan: SearchPlan) -> list[Visit]:
         """Every hit that deduplication leaves, up to `maxTotalHits`."""
         assert plan.distinct is not None
@@ -113,7 +139,7 @@ class Ranker:
         return list(zip(*deduplicate(merge(lists), plan.distinct), strict=True))
 
     async def _visited(
-        self, reading: Reading, ranked: Ranked, lists: Sequence[list[Hit]], asked: int
+        self, reading: Reading, ranked: Ranked, lists: Sequence[list[Hit]], asked: int, further: Further
     ) -> list[Visit]:
         """Survivors one node would have come across: a bucket of ties is deduplicated as a whole.
 
@@ -131,7 +157,7 @@ class Ranker:
             and any(len(hits) >= asked and hits[-1].key[:-1] <= last for hits in lists)
         ):
             asked = min(max(4 * asked, 100), plan.max_total_hits)
-            answers = await self._scatter.ask(reading, _deeper(plan, asked))
+            answers = await self._scatter.ask(reading, further(plan, asked))
             lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
         if not last:
             return list(zip(ranked.hits, ranked.values, strict=True))
@@ -232,6 +258,16 @@ class Ranker:
             hit.body = bodies.get(hit.seq, hit.body)
 
 
+def counted_matching(ranked: Ranked, matching: Matching) -> Matching:
+    """What a search counts: its matches without the duplicates that were dropped on the way."""
+    distinct = ranked.plan.distinct
+    dropped = None if distinct is None else duplicates_filter(distinct, [keys for _, keys in ranked.visited])
+    if dropped is None:
+        return matching
+    kept = only([hit.seq for hit, _ in ranked.visited])
+    return Matching(matching.body, join_filters(matching.filter, f"(NOT {dropped}) OR {kept}"))
+
+
 def by_share(ranked: Ranked, hits: Sequence[Hit]) -> dict[str, list[str]]:
     """Sequences of hits by the node that showed them."""
     seqs: dict[str, list[str]] = {}
@@ -252,6 +288,10 @@ def add_facets(total: FacetSum, answer: Answer, sign: int = 1) -> None:
     """Add one answer's facets, or take them off."""
     distribution = answer.value.get("facetDistribution") or {}
     total.add(distribution, answer.value.get("facetStats") or {}, sign)
+
+
+def _without_distinct(plan: SearchPlan, limit: int) -> Builder:
+    return lambda share, _: Ask("/search", undropped(plan, share, limit))
 
 
 def _deeper(plan: SearchPlan, limit: int) -> Builder:

@@ -25,7 +25,7 @@ from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
 from miroir.meili.search import require_hybrid
 from miroir.meili.settings_rules import AttributeRules, is_inside, matches_pattern
-from miroir.services.ranked import Ranked, Ranker
+from miroir.services.ranked import Ranked, Ranker, counted_matching
 from miroir.services.scatter import Ask, NodeRefusal, Reading, Scatter
 from miroir.services.spelling import Speller
 
@@ -48,7 +48,7 @@ class IndexSearch:
         page = ranked.hits[ranked.plan.offset : ranked.plan.ends_at]
         await self.fetch_bodies(reading, ranked, page)
         if ranked.facets is not None:
-            counted = [matching_of(reading.index, query)]
+            counted = [counted_matching(ranked, matching_of(reading.index, query))]
             await self._speller.settle(reading, ranked.facets, ranked.candidates, query.facets or (), counted)
         return answer(ranked, page)
 

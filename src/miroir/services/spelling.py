@@ -109,7 +109,7 @@ def _spelled(value: Any, key: str) -> str | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
-        return value.strip() if normal_form(value) == key else None
+        return value if normal_form(value) == key else None
     if isinstance(value, list):
         for each in reversed(value):
             if (found := _spelled(each, key)) is not None:

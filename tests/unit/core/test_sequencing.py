@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
 from miroir.core.hashing import shard_of
-from miroir.core.rendering import render_documents, seq_mark, split_ids
+from miroir.core.rendering import in_sequence, render_documents, seq_mark, split_ids
 from miroir.core.reserved import SEQ_FIELD, SHARD_FIELD, decode_seq, decode_shard, encode_seq
 from miroir.core.sequencing import BookDelta, IndexBook, sequence_add, sequence_delete
 
@@ -124,3 +125,10 @@ def test_split_ids_loses_nothing_and_keeps_order(texts):
     assert sorted(i for part in parts.values() for i in part) == sorted(texts)
     for shard, part in parts.items():
         assert part == [i for i in texts if shard_of(i, SHARDS) == shard]
+
+
+def test_lines_of_several_shards_go_in_the_order_of_their_numbers() -> None:
+    documents = [{"id": number, "n": place} for place, number in enumerate([5, 3, 9, 1, 3])]
+    lines = render_documents(documents, ["5", "3", "9", "1", "3"], [40, 20000, 41, 7, 20000], 8)
+    shuffled = [line for shard in sorted(lines) for line in lines[shard]]
+    assert [orjson.loads(line)["n"] for line in in_sequence(shuffled)] == [3, 0, 2, 1, 4]
