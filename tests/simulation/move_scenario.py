@@ -19,7 +19,11 @@ async def run(seed: int) -> dict[str, int]:
     rng = random.Random(seed)
     nodes = rng.randint(2, 4)
     shape = Shape(
-        nodes=nodes, groups=rng.choice((1, 1, 2)), replication_factor=2, shards=rng.choice((4, 8, 16))
+        nodes=nodes,
+        groups=rng.choice((1, 1, 2)),
+        replication_factor=2,
+        shards=rng.choice((4, 8, 16)),
+        exact=seed % 4 == 3,
     )
     async with moving_cluster(shape, rng, grace_s=rng.choice((15.0, 900.0))) as cluster:
         workload = Workload(cluster, random.Random(rng.random()))
