@@ -90,6 +90,9 @@ def _tokens(source: str) -> list[_Token]:
         if match is None:
             raise _ScriptError(f"Syntax error: unexpected '{source[at]}' {_place(source, at)}")
         assert match.lastgroup is not None
+        if match.group().startswith("`") and "${" in match.group():
+            place = _place(source, at)
+            raise _ScriptError(f"`${{` in a text is not supported in document edition functions {place}")
         if match.lastgroup != "space":
             found.append(_Token(match.lastgroup, match.group(), _place(source, at)))
         at = match.end()

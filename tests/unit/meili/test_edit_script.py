@@ -77,3 +77,10 @@ def test_a_script_that_fails_says_where(script: str, reason: str) -> None:
 def test_no_text_does_more_than_be_refused(script: str) -> None:
     with contextlib.suppress(ApiError):
         compile_script(script)({"n": 1}, None)
+
+
+def test_texts_with_expressions_inside_are_refused_not_stored_as_they_stand() -> None:
+    with pytest.raises(ApiError) as refused:
+        compile_script("doc.name = `${doc.id} of many`")
+    assert refused.value.code == "bad_request"
+    assert compile_script("doc.name = `plain`")({"id": 1}, None) == {"id": 1, "name": "plain"}
