@@ -56,16 +56,32 @@ class QueryTerm:
             if split is not None and not (self.typos <= 1 and split == self.ngram_words):
                 self.split = split
 
-    def computed_words(self) -> list[str]:
-        """Every single word that was derived so far (for highlighting)."""
-        exact = [] if self.exact is None else [self.exact]
-        return [*exact, *self.prefix_of, *self.typo_words.one, *self.typo_words.two]
-
     def computed_phrases(self) -> list[Phrase]:
         """Every phrase that was derived so far (for highlighting)."""
         quoted = [] if self.phrase is None else [self.phrase]
         split = [] if self.split is None else [self.split]
         return [*quoted, *self.synonyms, *split]
+
+
+def computed_words(terms: Sequence[QueryTerm]) -> list[list[str]]:
+    """For each term every single word that was derived so far, in the order in which the query met them.
+
+    The order decides which of several words a text's word is shown to match: words as typed and what they are
+    prefixes of come first, term after term; then words with typos, however many, in byte order.
+    """
+    met: dict[str, int] = {}
+    for term in terms:
+        for word in (term.original, *term.prefix_of):
+            met.setdefault(word, len(met))
+    for term in terms:
+        for word in sorted((*term.typo_words.one, *term.typo_words.two)):
+            met.setdefault(word, len(met))
+    return [sorted(_words_of(term), key=met.__getitem__) for term in terms]
+
+
+def _words_of(term: QueryTerm) -> set[str]:
+    exact = () if term.exact is None else (term.exact,)
+    return {*exact, *term.prefix_of, *term.typo_words.one, *term.typo_words.two}
 
 
 @dataclass(slots=True)

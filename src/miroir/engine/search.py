@@ -24,7 +24,7 @@ from miroir.engine.graph import QueryGraph, build_graph
 from miroir.engine.hybrid import VectorSortRule, is_good_enough, merge_hybrid
 from miroir.engine.index import Index
 from miroir.engine.languages import three_letters
-from miroir.engine.query import ParsedQuery, QueryTerm, parse_query
+from miroir.engine.query import ParsedQuery, QueryTerm, computed_words, parse_query
 from miroir.engine.ranking.bucket_sort import Distinct, Ranked, bucket_sort
 from miroir.engine.ranking.plan import RulePlanner
 from miroir.engine.ranking.score import Detail, VectorDetail
@@ -342,8 +342,8 @@ def matching_words(terms: Sequence[QueryTerm]) -> MatchingWords:
     return MatchingWords(
         [MatchingPhrase(tuple(p), term.positions) for term in terms for p in term.computed_phrases()],
         [
-            MatchingTerm(tuple(term.computed_words()), term.positions, term.is_prefix, len(term.original))
-            for term in terms
+            MatchingTerm(tuple(words), term.positions, term.is_prefix, len(term.original))
+            for term, words in zip(terms, computed_words(terms), strict=True)
         ],
     )
 

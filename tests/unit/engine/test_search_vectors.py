@@ -270,3 +270,15 @@ def test_time_is_looked_at_within_a_rule() -> None:
         find(index, SearchQuery(q="a b c d e f g h i j"), 10, is_late=is_late)
     assert buckets < 10
     assert 30 < asked < 50
+
+
+def test_a_text_shows_the_first_word_met_that_it_begins_with() -> None:
+    """Words with one and two typos are met together, in byte order; words as typed before them."""
+    index = one_field(["abcdefghi", "abcdefgh"])
+
+    def shown(q: str) -> list[int]:
+        hits = answer(index, q, show_matches_position=True)["hits"]
+        return [hit["_matchesPosition"]["t"][0]["length"] for hit in hits]
+
+    assert shown("abcdefghij") == [8, 8]
+    assert shown("abcdefghi") == [9, 8]
