@@ -189,6 +189,9 @@ class Ingest:
     # --- admission ----------------------------------------------------------------------------
 
     async def _append(self, draft: Draft, admission: Admission) -> Accepted:
+        earlier = self._log.earlier(draft)
+        if earlier is not None:
+            return Accepted(earlier, admission.degraded)
         if admission.refused:
             raise ApiError(
                 "miroir_no_quorum",

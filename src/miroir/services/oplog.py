@@ -98,6 +98,9 @@ class OpLog:
             ApiError: the log is full, or the idempotency key was used for another request.
             StoreError: the disk refuses.
         """
+        earlier = self.earlier(draft)
+        if earlier is not None:
+            return earlier
         payload = b"" if draft.payload is None else orjson.dumps(draft.payload)
         over = self.payload_bytes + len(payload) > self._limits.log_bytes_max
         if over or self.open_count + len(self._waiting) >= self._limits.log_ops_max:
@@ -110,6 +113,26 @@ class OpLog:
         self._waiting.append(_Waiting(draft, payload, future))
         self._wake.set()
         return await future
+
+    def earlier(self, draft: Draft) -> Task | None:
+        """The task of the op that was accepted under the draft's idempotency key, None when there is none.
+
+        A repeated request gets it whatever the state of the nodes and of the log is now.
+        Raises ApiError when the key was used for another request.
+        """
+        if draft.idempotency is None:
+            return None
+        key, digest = draft.idempotency
+        row = self._store.read(lambda reader: reader.get(Table.IDEMPOTENCY, key))
+        record = None if row is None else decode(IdempotencyRecord, row)
+        if record is None or record.expires_at <= self._now_ns():
+            return None
+        if record.body_sha256 != digest:
+            raise _key_reused()
+        task = self.tasks.get(record.op_id)
+        if task is None:
+            raise ApiError("task_not_found", f"Task `{record.op_id}` not found.")
+        return task
 
     async def run(self) -> None:
         """The appender; until cancelled."""
@@ -186,12 +209,7 @@ class OpLog:
         elif outcome is not None:
             future.set_exception(ApiError("task_not_found", f"Task `{outcome}` not found."))
         else:
-            future.set_exception(
-                ApiError(
-                    "miroir_idempotency_key_reused",
-                    "This `Idempotency-Key` was used for another request before.",
-                )
-            )
+            future.set_exception(_key_reused())
 
     async def forget_keys(self) -> None:
         """Drop idempotency keys that have expired, a few rows of the table at a time."""
@@ -296,3 +314,9 @@ def request_digest(*parts: bytes) -> bytes:
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.digest()
+
+
+def _key_reused() -> ApiError:
+    return ApiError(
+        "miroir_idempotency_key_reused", "This `Idempotency-Key` was used for another request before."
+    )

@@ -159,6 +159,27 @@ def test_an_idempotency_key_gives_the_same_task_and_refuses_another_body(tmp_pat
     in_cluster(tmp_path, story)
 
 
+def test_a_repeated_key_gets_its_task_though_nothing_could_be_accepted_now(tmp_path):
+    async def story(c):
+        from miroir.meili.http import HttpRequest
+
+        headers = {"content-type": "application/json", "idempotency-key": "k"}
+
+        async def post(body: bytes):
+            return await c.edge.respond(HttpRequest("POST", "/indexes/m/documents", "", headers, body))
+
+        first = orjson.loads((await post(b'[{"id":1}]')).body)["taskUid"]
+        assert (await c.wait(first))["status"] == "succeeded"
+        c.stop("a", "b", "c")
+        while c.writes.cluster.live:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.5)
+        again = await post(b'[{"id":1}]')
+        assert (again.status, orjson.loads(again.body)["taskUid"]) == (202, first)
+        assert (await post(b'[{"id":2}]')).status == 409
+
+    in_cluster(tmp_path, story)
+
+
 def test_expired_idempotency_keys_are_forgotten_and_may_be_used_again(tmp_path):
     async def story(c):
         from miroir.meili.http import HttpRequest
