@@ -129,6 +129,15 @@ def test_packages_of_the_code_map_exist() -> None:
     assert mapped == real
 
 
+def test_modules_of_the_subject_table_exist() -> None:
+    rows = re.findall(r"^\| [\w ]+ \| (-|`.+`) \| (`.+`) \|$", text_of("ARCHITECTURE.md"), re.M)
+    assert len(rows) >= 5
+    for row in rows:
+        for package, cell in zip(("core", "services"), row, strict=True):
+            for name in re.findall(r"`([\w*]+)`", cell):
+                assert list((ROOT / "src" / "miroir" / package).glob(f"{name}.py")), f"{package}/{name}"
+
+
 def test_shell_scripts_parse() -> None:
     for script in ("dev", ".ci/run"):
         subprocess.run(["sh", "-n", script], cwd=ROOT, check=True)
