@@ -37,6 +37,7 @@ async def run(seed: int) -> dict[str, int]:
             trouble.cancel()
             moves.cancel()
             await asyncio.wait({trouble, moves})
+            await asyncio.sleep(6.0)  # a node that was just wiped is away for longer than a few probes
             await cluster.start_orchestrator()
             await cluster.until(
                 "it is there", lambda: cluster.life is not None and cluster.life.orchestrator is not None
