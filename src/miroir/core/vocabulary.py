@@ -13,6 +13,9 @@ the whole index, each under the attribute it stands in, and with every attribute
 - Ghost 0 holds the attributes, the others up to `GHOST_WORDS` words each, a separator between them that keeps words
   apart. An op rewrites only the ghosts it changes.
 
+Switched on for new indexes by `search.exact` (`WriteLimits.exact`), for one index by `PATCH /_miroir/indexes/{uid}`
+(`Ingest.make_exact`), which also makes every ghost anew: what a node needs that gets the index later. docs/exact.md.
+
 Source: reference/search-semantics.md, H.0, H3, H4, H5, H7. Pure; kept by `services/vocabularies.py`.
 """
 
