@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from miroir.core.projection import displayed
-from miroir.core.reserved import is_reserved
+from miroir.core.reserved import RESERVED_PREFIX, is_reserved
 from miroir.core.topology import IndexView
 from miroir.meili.codes import CODES, ApiError
 
+#: answers that speak of the node and not of the question: another replica may do better
+_NODE_AT_FAULT = frozenset({401, 403, 404, 408, 429})
 #: place of a filterable attribute rule; ours (two, three with ghosts) stand before the client's
 _RULE = re.compile(r"((?:matched|matches|in|before) rule #)(\d+)")
 #: one quoted name, or one quoted list of names: `a, _miroir_seq`
@@ -28,6 +30,20 @@ _HIDING = re.compile(
 _NOTHING = re.compile(
     r"Available (filterable|sortable) attributes?(?: patterns)? are: `(?:, <\.\.hidden-attributes>)?`\."
 )
+
+
+def speaks_of_the_node(status: int, body: object) -> bool:
+    """Whether a refusal shows that the node is not what we made it, so that another replica must answer.
+
+    A node whose disk was swapped a moment ago does not know the index, or knows it without our settings: it
+    complains about attributes of ours, which no client can have named.
+    """
+    code = body.get("code") if isinstance(body, dict) else None
+    if code in ("document_not_found", "not_found_similar_id"):
+        return False
+    if status >= 500 or status in _NODE_AT_FAULT or code == "index_not_found":
+        return True
+    return isinstance(body, dict) and f"Attribute `{RESERVED_PREFIX}" in str(body.get("message", ""))
 
 
 def clean_message(message: str, index: IndexView, *, hide: bool = True) -> str:

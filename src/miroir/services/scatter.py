@@ -10,14 +10,13 @@ from typing import Any
 import orjson
 
 from miroir.core.covering import Share, cover
+from miroir.core.node_errors import speaks_of_the_node
 from miroir.core.topology import IndexView, NodeId, Snapshot
 from miroir.errors import MiroirError
 from miroir.meili.codes import ApiError
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 
 _COVERINGS_KEPT = 3000
-#: Answers that speak of the node and not of the question: another replica may do better.
-_NODE_AT_FAULT = frozenset({401, 403, 404, 408, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +205,9 @@ class Scatter:
             return NodeError(share.node, f"answered {response.status} without JSON")
         if response.status < 300:
             return Answer(origin, share, value)
-        if response.status >= 500 or (response.status in _NODE_AT_FAULT and not _about_a_document(value)):
+        if speaks_of_the_node(response.status, value):
             return NodeError(share.node, f"answered {response.status} {value.get('code')}")
         return NodeRefusal(origin, share, response.status, value)
-
-
-def _about_a_document(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("code") in ("document_not_found", "not_found_similar_id")
 
 
 def incomplete(index: IndexView, shards: Sequence[int]) -> ApiError:

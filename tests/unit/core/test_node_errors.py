@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from miroir.core.node_errors import as_api_error, clean_message
+from miroir.core.node_errors import as_api_error, clean_message, speaks_of_the_node
 from tests.unit.core.views import index_view
 
 
@@ -52,3 +52,26 @@ def test_lists_hide_what_is_not_displayed() -> None:
     said = "Available sortable attributes are: `_miroir_seq, cost, price`."
     assert clean_message(said, index) == "Available sortable attributes are: `price, <..hidden-attributes>`."
     assert clean_message("Available sortable attributes are: `id, price`.", index).endswith("`id, price`.")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "at_fault"),
+    [
+        (404, "index_not_found", "Index `miroir-000001` not found.", True),
+        (400, "index_not_found", "Inside `.queries[0]`: Index `miroir-000001` not found.", True),
+        (400, "invalid_search_filter", "Attribute `_miroir_shard` is not filterable.", True),
+        (503, "too_many_search_requests", "", True),
+        (403, "invalid_api_key", "", True),
+        (404, "document_not_found", "Document `7` not found.", False),
+        (
+            400,
+            "invalid_search_filter",
+            "Attribute `x` is not filterable. Available filterable attribute patterns are: `_miroir_shard`.",
+            False,
+        ),
+    ],
+)
+def test_a_node_that_lost_what_we_gave_it_is_at_fault_a_wrong_question_is_not(
+    status: int, code: str, message: str, at_fault: bool
+) -> None:
+    assert speaks_of_the_node(status, {"code": code, "message": message}) is at_fault
