@@ -161,14 +161,20 @@ def inside(i: int, error: ApiError) -> QueryError:
 
 
 def check_remote(item: MultiSearchItem, is_enabled: Callable[[str], bool]) -> None:
-    """A query for another server needs the feature. Raises ApiError."""
+    """A query for another server needs the feature, and here nobody can register one. Raises ApiError."""
     options = item.federation_options
-    if options is not None and options.remote is not None and not is_enabled("network"):
+    if options is None or options.remote is None:
+        return
+    if not is_enabled("network"):
         raise ApiError(
             "feature_not_enabled",
             "Performing a remote federated search requires enabling the `network` experimental feature. "
             "See https://github.com/orgs/meilisearch/discussions/805",
         )
+    raise ApiError(
+        "invalid_multi_search_remote",
+        f"Invalid `.federation_options.remote`: remote `{options.remote}` is not registered",
+    )
 
 
 def _check_federated(item: MultiSearchItem, federation: Federation) -> None:
