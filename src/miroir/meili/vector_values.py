@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from miroir.meili.codes import ApiError
 from miroir.meili.decode import compact_json
+from miroir.meili.document_payload import invalid_type
 
 VECTORS_FIELD = "_vectors"
 
@@ -30,17 +31,14 @@ def sent_vectors(
     """The entry of one embedder, None when the document does not mention it.
 
     Raises:
-        ApiError: `invalid_vectors_type` or `invalid_vector_dimensions`.
+        ApiError: `internal`, `invalid_vectors_type` or `invalid_vector_dimensions`.
     """
     if VECTORS_FIELD not in document or document[VECTORS_FIELD] is None:
         return None
     entries = document[VECTORS_FIELD]
     if not isinstance(entries, dict):
-        raise ApiError(
-            "invalid_vectors_type",
-            f"The `_vectors` field in the document with id: `{document_id}` is not an object. Was expecting an object "
-            f"with a key for each embedder with manually provided vectors, but instead got `{compact_json(entries)}`",
-        )
+        # The server reads the field as a map of raw values, and what that says is all it says.
+        raise ApiError("internal", invalid_type(compact_json(entries).encode(), "a map"))
     if embedder not in entries:
         return None
     sent = _parse(entries[embedder], embedder, document_id)

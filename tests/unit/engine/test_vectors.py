@@ -50,7 +50,21 @@ def test_every_form_of_vectors(vectors: Any, embeddings: list[list[float]], rege
         (document(["a"]), "invalid_vectors_type", 'expected a number or an array, but found a string: `"a"`'),
         (document("x"), "invalid_vectors_type", "Expected `._vectors.e` to be an array of floats"),
         (document({"embeddings": [1, 2]}), "invalid_vectors_type", "Missing field `._vectors.e.regenerate`"),
-        ({"id": "7", "_vectors": 3}, "invalid_vectors_type", "is not an object"),
+        (
+            {"id": "7", "_vectors": 3},
+            "internal",
+            "invalid type: integer `3`, expected a map at line 1 column 1",
+        ),
+        (
+            {"id": "7", "_vectors": ""},
+            "internal",
+            'invalid type: string "", expected a map at line 1 column 2',
+        ),
+        (
+            {"id": "7", "_vectors": [1]},
+            "internal",
+            "invalid type: sequence, expected a map at line 1 column 0",
+        ),
     ],
 )
 def test_refusals(sent: dict[str, Any], code: str, message: str) -> None:
