@@ -60,6 +60,10 @@ async def _join(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
     again = await ask("POST", f"operations/{number}/cancel")
     assert (again.status, again.body["code"]) == (409, "miroir_conflict")
     await assert_consistent(cluster, {"films": shelf.documents})
+    assert (await ask("POST", "nodes/x0/drain")).status == 202
+    await settle(cluster)
+    later = (await ask("GET", f"operations/{number}")).body
+    assert later["moves_done"] == later["moves_total"], "what a later operation undoes was done all the same"
 
 
 def test_a_node_joins_over_the_admin_api() -> None:

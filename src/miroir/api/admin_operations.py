@@ -25,7 +25,7 @@ import orjson
 from miroir.api.admin_openapi import openapi
 from miroir.core.node_list import RefusedError
 from miroir.core.operation_records import OperationKind, OperationRecord, OperationState
-from miroir.core.operations import is_done
+from miroir.core.operations import ClusterView, is_done
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
 from miroir.services.operations import Operations
@@ -248,7 +248,7 @@ class OperationAdmin:
                 "copies_begun_again": operation.copies_again + sum(copy.attempts for copy in running),
             },
             "moves_total": len(operation.moves),
-            "moves_done": sum(is_done(move, view) for move in operation.moves) if operation.id else 0,
+            "moves_done": _moves_done(operation, view),
             "verified": {"replicas": operation.checked, "differed": operation.repaired},
             "copies": [msgspec.to_builtins(copy) for copy in running],
             "created_at_ns": operation.created_at,
@@ -287,6 +287,13 @@ _ROUTES: dict[tuple[str, str, int], _Route] = {
     ("POST", "operations", 3): OperationAdmin.control,
     ("GET", "openapi.json", 1): OperationAdmin.description,
 }
+
+
+def _moves_done(operation: OperationRecord, view: ClusterView) -> int:
+    """What has been done is done, wherever a later operation moved it."""
+    if operation.state is OperationState.DONE:
+        return len(operation.moves)
+    return sum(is_done(move, view) for move in operation.moves) if operation.id else 0
 
 
 def reshard_refused() -> ApiError:
