@@ -1,4 +1,4 @@
-"""The command line: `miroir demo`, `serve`, `node`, `status`, `dump`, `bench`, `config`."""
+"""The command line: a local cluster and its processes here, the admin client in the modules beside."""
 
 from __future__ import annotations
 
