@@ -36,13 +36,13 @@ def is_valid_id(text: str) -> bool:
     return _VALID.fullmatch(text) is not None
 
 
-def _refuse(value: object, path: str, code: str, article: str) -> NoReturn:
-    raise ApiError(code, f"Invalid value{at(path, article)}: {invalid_id_message(value)}")
+def _refuse(value: object, path: str, code: str) -> NoReturn:
+    raise ApiError(code, f"Invalid value{at(path)}: {invalid_id_message(value)}")
 
 
-def decode_id(value: Any, path: str, code: str, *, article: str = " at") -> str:
+def decode_id(value: Any, path: str, code: str) -> str:
     """A decoder of ids in requests (`similar`)."""
     try:
         return canonical_id(value)
     except ApiError:
-        _refuse(value, path, code, article)
+        _refuse(value, path, code)

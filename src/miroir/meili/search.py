@@ -16,6 +16,7 @@ import orjson
 from miroir.meili import decode, filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery, Hybrid, SearchQuery, SimilarQuery
+from miroir.meili.document_ids import decode_id
 from miroir.meili.multi_search import check_item, check_multi_search, decode_multi_search
 from miroir.meili.search_fields import (
     FACET_SEARCH_FIELDS,
@@ -118,12 +119,19 @@ def decode_facet_search(body: object) -> FacetSearchQuery:
 
 def decode_similar(body: object) -> SimilarQuery:
     """POST /indexes/{uid}/similar. Raises ApiError."""
-    return SimilarQuery(**decode.arguments(decode.object_fields(body, SIMILAR_FIELDS)))
+    return _similar(decode.object_fields(body, SIMILAR_FIELDS))
 
 
 def decode_similar_params(params: list[tuple[str, str]]) -> SimilarQuery:
     """GET /indexes/{uid}/similar. Raises ApiError."""
-    return SimilarQuery(**decode.arguments(decode.param_fields(params, SIMILAR_PARAMS)))
+    return _similar(decode.param_fields(params, SIMILAR_PARAMS))
+
+
+def _similar(found: dict[str, Any]) -> SimilarQuery:
+    """The id is judged after everything else, and in the same words for both methods."""
+    value = found.pop("id")
+    arguments = decode.arguments(found)
+    return SimilarQuery(id=decode_id(value, ".id", "invalid_similar_id"), **arguments)
 
 
 _DEFAULT_SEARCH = SearchQuery()

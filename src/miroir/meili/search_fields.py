@@ -7,7 +7,6 @@ from typing import Any
 from miroir.meili import decode
 from miroir.meili.commands import Hybrid
 from miroir.meili.decode import Field
-from miroir.meili.document_ids import decode_id
 from miroir.meili.json_text import JsonSyntaxError, parse
 from miroir.meili.locales import LOCALES, SORTED_LOCALES
 from miroir.meili.sorting import split_sort
@@ -213,16 +212,8 @@ FACET_SEARCH_FIELDS = decode.fields(
 )
 
 
-def _similar_id(value: Any, path: str, code: str) -> str:
-    return decode_id(value, path, code)
-
-
-def _param_similar_id(text: str, path: str, code: str) -> str:
-    return decode_id(text, path, code, article=" in parameter")
-
-
 SIMILAR_FIELDS = decode.fields(
-    Field("id", _similar_id, "invalid_similar_id", required="bad_request"),
+    Field("id", decode.anything, "invalid_similar_id", required="bad_request"),
     Field("offset", decode.integer, "invalid_similar_offset"),
     Field("limit", decode.integer, "invalid_similar_limit"),
     Field("filter", decode.anything, "invalid_similar_filter", nullable=True),
@@ -241,7 +232,7 @@ SIMILAR_FIELDS = decode.fields(
 )
 
 SIMILAR_PARAMS = decode.fields(
-    Field("id", _param_similar_id, "invalid_similar_id", required="bad_request"),
+    Field("id", decode.param_string, "invalid_similar_id", required="bad_request"),
     Field("offset", decode.param_integer, "invalid_similar_offset"),
     Field("limit", decode.param_integer, "invalid_similar_limit"),
     Field("attributesToRetrieve", decode.param_list(), "invalid_similar_attributes_to_retrieve"),

@@ -172,3 +172,12 @@ def test_an_id_for_similar_may_be_a_number() -> None:
     assert search.decode_similar({"id": 7, "embedder": "e"}).id == "7"
     with pytest.raises(ApiError, match=r"Invalid value at `\.id`: Document identifier"):
         search.decode_similar({"id": "not good", "embedder": "e"})
+    with pytest.raises(ApiError, match=r"Invalid value at `\.id`: Document identifier"):
+        search.decode_similar_params([("id", "not good"), ("embedder", "e")])
+
+
+def test_the_id_for_similar_is_judged_last() -> None:
+    with pytest.raises(ApiError, match=r"Invalid value type at `\.limit`"):
+        search.decode_similar({"id": [], "limit": "x", "embedder": "e"})
+    with pytest.raises(ApiError, match="Missing field `embedder`"):
+        search.decode_similar({"id": []})
