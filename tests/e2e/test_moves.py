@@ -147,6 +147,7 @@ async def _settled(cluster: RealCluster) -> None:
     await eventually("every node answers", all_answer, within_s=60)
     await cluster.caught_up(within_s=120)
     await eventually("nothing moves", nothing_open, within_s=120)
+
     async def old_copies_gone() -> bool:
         _, shards = await cluster.admin("GET", "/_miroir/shards")
         return "retiring" not in str(shards)

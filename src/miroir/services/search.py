@@ -206,7 +206,8 @@ def answer(ranked: Ranked, page: Sequence[Hit]) -> dict[str, Any]:
     if ranked.facets is not None:
         # Counting duplicates asks for a facet of its own.
         asked = plan.distinct is None or any(
-            is_inside(plan.distinct, name) or matches_pattern(name, plan.distinct) for name in query.facets or ()
+            is_inside(plan.distinct, name) or matches_pattern(name, plan.distinct)
+            for name in query.facets or ()
         )
         without = None if asked else plan.distinct
         result["facetDistribution"] = ranked.facets.distribution(
