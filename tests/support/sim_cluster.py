@@ -368,7 +368,9 @@ class SimCluster:
         self.note("client hears", method, path, reply.status, reply.body)
         if reply.status == 500:
             self.broken.append(f"500 for {method} {path}: {reply.body!r}")
-        value = orjson.loads(reply.body) if reply.body else None
+        value: Any = reply.body.decode() if (reply.content_type or "").startswith("text/") else None
+        if value is None and reply.body:
+            value = orjson.loads(reply.body)
         return Reply(reply.status, value, dict(reply.headers))
 
     @property

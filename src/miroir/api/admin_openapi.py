@@ -25,6 +25,12 @@ _NODE = {
         "replica_group": {"type": "integer", "default": 0},
     },
 }
+#: open to everyone
+_READY = {
+    "summary": "Whether every shard can be read.",
+    "security": [],
+    "responses": {"200": {"description": "Yes."}, "503": {"description": "No."}},
+}
 
 
 def _answers(**extra: str) -> dict[str, Any]:
@@ -63,6 +69,26 @@ def _path(name: str, kind: str = "string") -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": kind}}
 
 
+def _index() -> dict[str, Any]:
+    index, missing = _path("uid"), {"404": "No such index."}
+    body = {"type": "object", "required": ["exact"], "properties": {"exact": {"type": "boolean"}}}
+    return {
+        "get": {
+            "summary": "What Miroir keeps of an index: whether it is exact, its shards.",
+            "parameters": [index],
+            "responses": _answers(**missing, **{"200": "A JSON object."}),
+        },
+        "patch": {
+            "summary": "Make an index exact, or exact no longer: every node then knows all its words.",
+            "parameters": [index],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "responses": _answers(
+                **missing, **{"202": "The task, as for any settings change.", "400": "It is not understood."}
+            ),
+        },
+    }
+
+
 def openapi() -> dict[str, Any]:
     """The whole document."""
     node, group, operation = _path("id"), _path("id", "integer"), _path("id", "integer")
@@ -78,9 +104,12 @@ def openapi() -> dict[str, Any]:
         "properties": {"replication_factor": {"type": "integer", "minimum": 1}},
     }
     paths: dict[str, Any] = {
-        "/_miroir/ready": {"get": {"summary": "Whether every shard can be read.", "responses": _answers()}},
+        "/_miroir/ready": {"get": _READY},
         "/_miroir/topology": {"get": _reads("Nodes, indexes, health.")},
         "/_miroir/shards": {"get": _reads("Every replica and its state.")},
+        "/_miroir/metrics": {
+            "get": {"summary": "Metrics as Prometheus reads them.", "responses": _answers(**{"200": "Text."})}
+        },
         "/_miroir/nodes": {
             "get": _reads("All nodes ever known."),
             "post": _begins("Add a node; its share of shards moves to it.", body=_NODE),
@@ -100,6 +129,7 @@ def openapi() -> dict[str, Any]:
         "/_miroir/rebalance/status": {"get": _reads("What is moving now.")},
         "/_miroir/operations": {"get": _reads("All operations, newest first.")},
         "/_miroir/operations/{id}": {"get": _reads("One operation, plan and actual.", operation)},
+        "/_miroir/indexes/{uid}": _index(),
         "/_miroir/indexes/{uid}/reshard": {
             "post": {"summary": "Not available yet.", "responses": _answers(**{"400": "Refused."})}
         },
