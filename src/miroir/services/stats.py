@@ -35,7 +35,11 @@ class Stats:
 
     async def read(self, wanted: list[str]) -> ClusterStats:
         """Numbers of the visible indexes named; nodes that do not answer leave their sizes out."""
-        states = {uid: self._cluster.visible.find(uid) for uid in wanted}  # before anything is awaited
+        # Names as readers see them: those of the visible catalogue move before its change is stored and published.
+        views = self._cluster.snapshot().indexes
+        states = {
+            uid: self._cluster.visible.indexes.get(views[uid].physical_uid) for uid in wanted if uid in views
+        }
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._of_node(node)) for node in sorted(self._cluster.live)]
         answers = [answer for task in tasks if (answer := task.result()) is not None]
