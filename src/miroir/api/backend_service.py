@@ -12,6 +12,7 @@ from miroir.meili import experimental
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
 from miroir.meili.http import HttpReply
+from miroir.meili.indexes import index_not_found
 from miroir.meili.metrics_text import CONTENT_TYPE, exposition
 from miroir.meili.stats import index_stats_view, stats_view
 from miroir.services.writes import WritePath
@@ -70,6 +71,8 @@ def service_handlers(writes: WritePath) -> Mapping[str, Handler]:
     async def index_stats(call: Call) -> Answer:
         uid = visible_index(writes, uid_of(call)).uid
         found = await writes.stats.read([uid])
+        if uid not in found.indexes:  # it goes this very moment
+            raise index_not_found(uid)
         return 200, index_stats_view(found.indexes[uid], call.args)
 
     async def features(_: Call) -> Answer:
