@@ -73,6 +73,7 @@ class Completion:
         self.on_commit: Callable[[int], None] = lambda op: None  #: an op has ended, readers are told next
         self.mending: Mending | None = None  #: the same
         self._queue = NameQueues()
+        self._unshown: set[str] = set()  #: names of ops that left the queue and that readers do not see yet
         self._outcomes: dict[int, dict[str, dict[str, Any] | None]] = {}
         self.sights = LaneSights(oplog, cluster, self._lanes, limits, now_ns)
         self._touched: set[int] = set()  #: ops that may have ended now
@@ -98,8 +99,10 @@ class Completion:
         self._queue.add(op.id, op.names)
 
     def is_head(self, op: int) -> bool:
-        """Whether everything before the op that shares a name with it has ended."""
-        return op in self._queue and self._queue.is_head(op)
+        """Whether everything before the op that shares a name with it has ended, and is seen in the snapshot."""
+        if op not in self._queue or not self._queue.is_head(op):
+            return False
+        return self._unshown.isdisjoint(self._log.ops[op].names)
 
     def on_round(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever tasks have ended."""
@@ -174,6 +177,7 @@ class Completion:
                 continue
             taken += 1
             self._end(found, op, verdict)
+            self._unshown.update(op.names)
             heads.extend(self._queue.remove(op.id))
         self._touched.update(heads)  # of a round that is full
         self.sights.look(found, at_all=at_all)
@@ -308,6 +312,7 @@ class Completion:
         if placements:
             self._cluster.epoch = epoch
         self._cluster.publish()
+        self._unshown.clear()
         if placements:
             assert self.delivery is not None
             self.delivery.retire_strangers(placements)

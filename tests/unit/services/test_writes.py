@@ -68,6 +68,28 @@ def test_replace_merge_and_delete_by_ids_filter_and_all(tmp_path):
     in_cluster(tmp_path, story)
 
 
+def test_a_deletion_by_filter_sees_writes_whose_end_is_still_on_its_way_to_the_disk(tmp_path):
+    async def story(c):
+        await c.done("PATCH", "/indexes/m/settings", {"filterableAttributes": ["kind"]})
+        committing = asyncio.Event()
+
+        class Slow:
+            async def transact(self, fn, *, store=c.writes.completion._store):
+                committing.set()
+                await asyncio.sleep(1)
+                return await store.transact(fn)
+
+        c.writes.completion._store = Slow()
+        # The first documents: only once they are committed do readers know of a primary key.
+        await c.write("POST", "/indexes/m/documents", docs(*range(10), kind="x"))
+        await committing.wait()
+        task = await c.done("POST", "/indexes/m/documents/delete", {"filter": "kind = x"})
+        assert task["details"]["deletedDocuments"] == 10
+        assert c.merged("m") == {}
+
+    in_cluster(tmp_path, story)
+
+
 def test_skip_creation_writes_only_what_exists(tmp_path):
     async def story(c):
         await c.done("POST", "/indexes/m/documents", docs(1, 2))
