@@ -89,16 +89,23 @@ def moves_to(view: ClusterView) -> tuple[Move, ...]:
 
 
 def stale_moves(view: ClusterView) -> tuple[Move, ...]:
-    """Stale replicas that should be rebuilt where they are. Asked often, and there are nearly never any."""
-    takers = view.takers()
+    """Stale replicas, to be rebuilt where they are. Asked often, and there are nearly never any.
+
+    Also where a plan made now would have them elsewhere: only operations move replicas, and none may be asked for.
+    """
+    members = view.members
     return tuple(
-        move
+        Move(physical=physical, shard=shard, target=node)
         for physical in _with_stale(view)
-        for move in _moves_of(view, takers, physical)
-        if move.target is not None
-        and move.leaves is None
-        and _state(view, move, move.target) is ReplicaState.STALE
+        for shard, replicas in enumerate(view.placement[physical])
+        for node, state in replicas.items()
+        if state is ReplicaState.STALE and node in members and _may_be_rebuilt(members[node])
     )
+
+
+def _may_be_rebuilt(member: Member) -> bool:
+    """A draining node too: until something replaces its replicas, they count."""
+    return member.lifecycle is not NodeLifecycle.REMOVED and not member.gone
 
 
 def _with_stale(view: ClusterView) -> list[str]:
@@ -307,6 +314,7 @@ def _startable(
         move
         for move in waiting
         if move.leaves is not None
+        and _state(view, move, move.leaves) in (ReplicaState.IN_SYNC, ReplicaState.STALE)
         and (move.target is None or _state(view, move, move.target) is ReplicaState.IN_SYNC)
         and _others_in_sync(view, move)
     )

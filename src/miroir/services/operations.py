@@ -264,10 +264,14 @@ class Operations:
         if asyncio.get_running_loop().time() < self._quiet_until:
             return
         view = self.view()
-        kinds = {operation.kind for operation in self.all.values() if operation.open}
+        under_way = [operation for operation in self.all.values() if operation.open]
+        kinds = {operation.kind for operation in under_way}
         stale = [
             move for move in stale_moves(view) if move.target is not None and view.members[move.target].live
         ]
+        if stale:  # what an open operation replaces anyway is not rebuilt first
+            leaving = {(m.physical, m.shard, m.leaves) for operation in under_way for m in operation.moves}
+            stale = [move for move in stale if (move.physical, move.shard, move.target) not in leaving]
         if stale and OperationKind.RESYNC not in kinds:
             await self._automatic(OperationKind.RESYNC, tuple(stale), view)
         if kinds <= {OperationKind.RESYNC, OperationKind.VERIFY}:

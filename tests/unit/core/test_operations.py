@@ -30,6 +30,7 @@ from miroir.core.operations import (
     moves_to,
     next_step,
     preview,
+    stale_moves,
 )
 from miroir.core.placement import propose
 from miroir.core.records import PlacementRecord
@@ -316,3 +317,50 @@ def test_stale_replica_is_rebuilt_in_place() -> None:
     members = {n: Member(n, 0, NodeLifecycle.ACTIVE) for n in ("a", "b", "c")}
     view = ClusterView(members=members, placement={"p": ({"a": IN_SYNC, "b": STALE},)}, replication_factor=2)
     assert moves_to(view) == (Move(physical="p", shard=0, target="b"),)
+
+
+def test_stale_replica_is_rebuilt_in_place_where_a_new_plan_would_move_it() -> None:
+    """A node joined, and rebalancing was cancelled: nobody moves the replica, so it must not stay stale."""
+    members = {n: Member(n, 0, NodeLifecycle.ACTIVE) for n in ("a", "b", "c", "new")}
+    shards = tuple({"a": IN_SYNC, "b": STALE, "c": IN_SYNC} for _ in range(8))
+    placement = {"p": PlacementRecord(shards=shards, epoch=0)}
+    world = World(members, placement, 3, OperationRecord(id=1, kind=OperationKind.RESYNC))
+    assert any(move.leaves == "b" for move in moves_to(world.view()))
+    rebuilt = stale_moves(world.view())
+    assert rebuilt == tuple(Move(physical="p", shard=shard, target="b") for shard in range(8))
+    world.operation = msgspec.structs.replace(world.operation, moves=rebuilt)
+    world.run()
+    assert world.operation.state is OperationState.DONE
+    assert world.shape()["p"] == [{"a": IN_SYNC, "b": IN_SYNC, "c": IN_SYNC}] * 8
+
+
+@given(worlds(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_no_stale_replica_is_left_by_rebuilding(world: World, data: st.DataObject) -> None:
+    """Whatever node list and factor came meanwhile: every stale replica of a node that can be back is rebuilt."""
+    for name, record in world.placement.items():
+        shards = []
+        for replicas in record.shards:
+            nodes = sorted(replicas)
+            stale = data.draw(st.sets(st.sampled_from(nodes), max_size=len(nodes) - 1))
+            shards.append({n: STALE if n in stale else s for n, s in replicas.items()})
+        world.placement[name] = PlacementRecord(shards=tuple(shards), epoch=0)
+    world.operation = OperationRecord(id=1, kind=OperationKind.RESYNC, moves=stale_moves(world.view()))
+    world.run()
+    unable = {m.id for m in world.members.values() if m.gone or m.lifecycle is NodeLifecycle.REMOVED}
+    for record in world.placement.values():
+        for replicas in record.shards:
+            if any(s is IN_SYNC and world.members[n].live for n, s in replicas.items()):
+                assert {n for n, s in replicas.items() if s is STALE} <= unable
+
+
+def test_replica_being_rebuilt_is_not_dropped_over_and_over() -> None:
+    members = {n: Member(n, 0, NodeLifecycle.ACTIVE) for n in ("a", "b", "c")}
+    shards = ({"a": IN_SYNC, "b": IN_SYNC, "c": ReplicaState.COPYING},)
+    view = ClusterView(members=members, placement={"p": shards}, replication_factor=2)
+    moves = (Move(physical="p", shard=0, leaves="c"),)
+    operation = OperationRecord(id=1, kind=OperationKind.SET_REPLICATION_FACTOR, moves=moves)
+    copy = CopyRecord(
+        id=1, operation=2, physical="p", target="c", shards=(0,), leaves=(None,), phase=CopyPhase.COPYING
+    )
+    assert not isinstance(next_step(operation, view, [copy], LIMITS), DropReplicas)
