@@ -35,6 +35,17 @@ async def _join(seed: int) -> None:
         await assert_consistent(cluster, {"films": shelf.documents})
 
 
+async def _slow_join(seed: int) -> None:
+    """A node joins so slowly that many writes come while its shards are copied."""
+    rng = random.Random(seed)
+    shape = Shape(nodes=3, replication_factor=2, shards=8)
+    async with moving_cluster(shape, rng, documents_per_s=40.0) as cluster:
+        shelf = Shelf(cluster, rng)
+        await shelf.load(120)
+        await under_load(cluster, shelf, lambda: add_node(cluster, "x0"))
+        await assert_consistent(cluster, {"films": shelf.documents})
+
+
 async def _stale(seed: int) -> None:
     """A node misses deletions while it is stale, and is rebuilt."""
     rng = random.Random(seed)
@@ -166,7 +177,7 @@ def _lossy(patch: Patch) -> None:
 
 
 MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Any]]] = [
-    (no_held_ops, _join),
+    (no_held_ops, _slow_join),
     (no_comparison, _join),
     (no_shard_filter, _join),
     (no_id_snapshot, _join),
@@ -191,7 +202,9 @@ def test_a_safety_that_is_switched_off_is_missed(
     raise AssertionError(f"{mutation.__name__} was not noticed with seeds {survived}")
 
 
-@pytest.mark.parametrize("story", [_join, _stale, _wiped_source, _undrain], ids=lambda story: story.__name__)
+@pytest.mark.parametrize(
+    "story", [_join, _slow_join, _stale, _wiped_source, _undrain], ids=lambda story: story.__name__
+)
 def test_with_every_safety_on_the_stories_end_well(story: Callable[[int], Any]) -> None:
     run_virtual(story(0))
 
