@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from miroir.core.operation_records import OperationKind
+from miroir.core.operation_records import OperationKind, OperationRecord
 from miroir.core.operations import ClusterView
 from miroir.core.records import NodeRecord
 from miroir.core.topology import NodeLifecycle, ReplicaState
@@ -22,6 +22,23 @@ class RefusedError(MiroirError):
     def __init__(self, message: str, *, missing: bool = False) -> None:
         super().__init__(message)
         self.missing = missing
+
+
+#: begun by nobody, and in nobody's way
+AUTOMATIC = frozenset({OperationKind.RESTORE, OperationKind.RESYNC})
+
+
+def check_free(kind: OperationKind, operations: Iterable[OperationRecord]) -> None:
+    """One operation at a time; only a drain may be taken back while it runs. Raises RefusedError."""
+    for operation in operations:
+        if not operation.open or operation.kind in AUTOMATIC:
+            continue
+        if kind is OperationKind.UNDRAIN and operation.kind is OperationKind.DRAIN:
+            continue
+        raise RefusedError(
+            f"Operation {operation.id} ({operation.kind.value}) is {operation.state.value}. "
+            f"Wait for its end, or cancel it with POST /_miroir/operations/{operation.id}/cancel."
+        )
 
 
 def edited(

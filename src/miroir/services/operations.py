@@ -54,7 +54,6 @@ log = structlog.get_logger()
 _TICK_S = 0.2
 _KEPT = 200
 _RETRY_FAILED_S = 60.0
-_AUTOMATIC = frozenset({OperationKind.RESTORE, OperationKind.RESYNC})
 _NEXT, _NEXT_COPY = ("next_operation",), ("next_copy",)
 
 
@@ -135,7 +134,7 @@ class Operations:
     async def _request(
         self, kind: OperationKind, args: Mapping[str, Any], *, dry_run: bool
     ) -> OperationRecord:
-        self._check_free(kind)
+        node_list.check_free(kind, self.all.values())
         changed = node_list.edited(kind, args, self._cluster.nodes, self.view())
         factor = args.get("replication_factor")
         view = self._sight.view(self.limits, changed, factor)
@@ -150,17 +149,6 @@ class Operations:
             id=0, kind=kind, args=dict(args), moves=moves, planned=planned, created_at=self._now_ns()
         )
         return operation if dry_run else await self._store_new(operation, changed, factor)
-
-    def _check_free(self, kind: OperationKind) -> None:
-        for operation in self.all.values():
-            if not operation.open or operation.kind in _AUTOMATIC:
-                continue
-            if kind is OperationKind.UNDRAIN and operation.kind is OperationKind.DRAIN:
-                continue
-            raise RefusedError(
-                f"Operation {operation.id} ({operation.kind.value}) is {operation.state.value}. "
-                f"Wait for its end, or cancel it with POST /_miroir/operations/{operation.id}/cancel."
-            )
 
     async def _check_reachable(self, nodes: Mapping[str, NodeRecord]) -> None:
         for node in nodes.values():
