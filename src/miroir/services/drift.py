@@ -1,6 +1,7 @@
 """Settings that somebody changed directly on a node: found, and set right from what clients asked of us.
 
-Every lane that is at rest is looked at now and then, and at once when its node shows a settings task that is not ours.
+Every lane that is at rest is looked at once after a start, now and then, and at once when its node shows a settings task
+that is not ours: a request of ours may arrive late, after newer ones, while nobody is there to see it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class Drift:
             if everybody:
                 next_sweep = loop.time() + self._limits.drift_interval_s
             for key, track in list(self._delivery.tracks.items()):
-                suspect = track.lane.foreign_settings > self._seen.get(key, 0)
+                # Unseen: what reached the node before this process began, late, nobody has looked at.
+                suspect = track.lane.foreign_settings > self._seen.get(key, -1)
                 if (everybody or suspect) and self._is_calm(track):
                     self._seen[key] = track.lane.foreign_settings
                     await self._look(track)
