@@ -10,7 +10,7 @@ from typing import Any
 
 from miroir.meili.codes import ApiError
 from miroir.meili.geo_field import GEO_FIELD, document_point
-from miroir.meili.vector_values import sent_vectors
+from miroir.meili.vector_values import check_is_object, sent_vectors
 
 _VECTORS = "_vectors"
 
@@ -35,6 +35,8 @@ def check_documents(
 
     `known` are ids that exist already: their vectors stay when the payload does not mention them.
     """
+    for document in documents:
+        check_is_object(document)
     if _uses_geo(settings):
         for document, document_id in zip(documents, ids, strict=True):
             if GEO_FIELD in document:

@@ -17,7 +17,7 @@ from pyroaring import BitMap
 
 from miroir.engine.persistent import PersistentMap
 from miroir.meili.codes import ApiError
-from miroir.meili.vector_values import SentVectors, sent_vectors
+from miroir.meili.vector_values import SentVectors, check_is_object, sent_vectors
 
 Document = dict[str, Any]
 Floats = npt.NDArray[np.float32]
@@ -217,6 +217,9 @@ class VectorIndex:
         Raises:
             ApiError: a document's `_vectors` are wrong or missing; the batch must then be dropped.
         """
+        for _, _, new in changes:
+            if new is not None:
+                check_is_object(new)
         if not self.embedders or not changes:
             return self
         return VectorIndex(

@@ -25,6 +25,19 @@ class SentVectors:
     regenerate: bool
 
 
+_ABSENT: dict[str, Any] = {}
+
+
+def check_is_object(document: Mapping[str, Any]) -> None:
+    """Raise ApiError `internal` for `_vectors` that are no object, whatever embedders the index has.
+
+    The server reads the field as a map of raw values, and what that says is all it says.
+    """
+    entries = document.get(VECTORS_FIELD, _ABSENT)
+    if not isinstance(entries, dict):
+        raise ApiError("internal", invalid_type(compact_json(entries).encode(), "a map"))
+
+
 def sent_vectors(
     document: Mapping[str, Any], embedder: str, dimensions: int, document_id: str
 ) -> SentVectors | None:
@@ -36,9 +49,7 @@ def sent_vectors(
     if VECTORS_FIELD not in document or document[VECTORS_FIELD] is None:
         return None
     entries = document[VECTORS_FIELD]
-    if not isinstance(entries, dict):
-        # The server reads the field as a map of raw values, and what that says is all it says.
-        raise ApiError("internal", invalid_type(compact_json(entries).encode(), "a map"))
+    check_is_object(document)
     if embedder not in entries:
         return None
     sent = _parse(entries[embedder], embedder, document_id)

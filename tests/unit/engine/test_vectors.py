@@ -207,3 +207,11 @@ def test_rule_looks_for_more_when_the_nearest_are_used_up() -> None:
         order += list(bucket.docids)
         left -= bucket.docids
     assert order == [1, 2, 3]
+
+
+@pytest.mark.parametrize("sent", [1, None, "x", [], True])
+def test_vectors_that_are_no_object_are_refused_whatever_embedders_there_are(sent: object) -> None:
+    with pytest.raises(ApiError) as refused:
+        VectorIndex().updated({}, [(0, None, {"id": 1, "_vectors": sent})])
+    assert refused.value.code == "internal"
+    assert ", expected a map at line 1 column " in refused.value.message
