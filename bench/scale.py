@@ -33,14 +33,14 @@ from miroir.api.backend_writes import write_handlers
 from miroir.core.catalogue import physical_uid
 from miroir.core.records import IndexState, LaneRecord, NodeRecord, encode
 from miroir.core.topology import NodeId
-from miroir.core.write_limits import WriteLimits
+from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.edge import Edge
 from miroir.meili.http import HttpRequest
 from miroir.meili.settings import defaults
 from miroir.meili.tasks import KINDS, Task
 from miroir.ports.nodes import NodeRequest, NodeResponse
 from miroir.ports.store import Table, Tx
-from miroir.services.writes import WritePath
+from miroir.services.writes.writes import WritePath
 
 _EPOCH_NS = 1_700_000_000_000_000_000
 

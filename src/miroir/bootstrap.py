@@ -33,9 +33,9 @@ from miroir.api.backend_writes import write_handlers
 from miroir.api.front import Front, note_failure
 from miroir.api.server import serve_http
 from miroir.config import Config, Secret
-from miroir.core.operations import MoveLimits
+from miroir.core.moves.operations import MoveLimits
 from miroir.core.records import NodeRecord
-from miroir.core.write_limits import WriteLimits
+from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.asgi import App, asgi_app
 from miroir.meili.codes import ApiError
 from miroir.meili.edge import Edge
@@ -44,10 +44,10 @@ from miroir.meili.tasks import Task
 from miroir.ports.nodes import NodeTransport
 from miroir.ports.posts import Poster
 from miroir.ports.store import Store
-from miroir.services.moving import Moving
+from miroir.services.moves.moving import Moving
 from miroir.services.observation import observe
-from miroir.services.reads import ReadLimits, Reads
-from miroir.services.writes import WritePath
+from miroir.services.reads.reads import ReadLimits, Reads
+from miroir.services.writes.writes import WritePath
 from miroir.telemetry.metrics import Metrics
 
 log = structlog.get_logger()

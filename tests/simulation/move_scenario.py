@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
-from miroir.core.node_list import RefusedError
-from miroir.core.operation_records import OperationKind, OperationState
+from miroir.core.moves.node_list import RefusedError
+from miroir.core.moves.operation_records import OperationKind, OperationState
 from tests.simulation import scenario
 from tests.support.faults import FaultRates
 from tests.support.moving import attach, moving_cluster, operations, placement_of, settle

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from miroir.core.operation_records import OperationKind
+from miroir.core.moves.operation_records import OperationKind
 from tests.simulation.test_moves import Shelf
 from tests.support.moving import (
     assert_consistent,

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from miroir.core import covering
-from miroir.core.operation_records import CopyRecord, OperationKind, OperationState
+from miroir.core.moves.operation_records import CopyRecord, OperationKind, OperationState
+from miroir.core.reads import covering
 from miroir.services.cluster import Cluster
-from miroir.services.copier import Copier
-from miroir.services.copy_pages import CopyPages
-from miroir.services.held_ops import HeldOps
+from miroir.services.moves.copier import Copier
+from miroir.services.moves.copy_pages import CopyPages
+from miroir.services.moves.held_ops import HeldOps
+from miroir.services.moves.shard_calls import ShardCalls
 from miroir.services.prober import Prober
-from miroir.services.shard_calls import ShardCalls
 from tests.simulation.test_moves import Shelf, under_load
 from tests.support.moving import add_node, assert_consistent, moving_cluster, operations, placement_of, settle
 from tests.support.sim_cluster import Shape
@@ -220,7 +220,7 @@ def test_the_last_in_sync_copy_cannot_be_dropped() -> None:
             await shelf.load(5)
             placed: Cluster = cluster.orchestrator.writes.cluster
             physical, record = next(iter(placed.placement.items()))
-            from miroir.core.copying import UnsafeChangeError
+            from miroir.core.moves.copying import UnsafeChangeError
             from miroir.core.records import PlacementRecord
 
             emptied = PlacementRecord(shards=tuple({} for _ in record.shards), epoch=record.epoch)

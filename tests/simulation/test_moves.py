@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from miroir.core.covering import shard_filter
-from miroir.core.operation_records import OperationKind, OperationState
+from miroir.core.moves.operation_records import OperationKind, OperationState
+from miroir.core.reads.covering import shard_filter
 from miroir.core.reserved import encode_shard
 from miroir.core.topology import ReplicaState
 from miroir.meili.http import HttpReply, HttpRequest

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from miroir.core.merging import Hit, merge
+from miroir.core.reads.merging import Hit, merge
 from miroir.meili.http import HttpRequest
 from tests.support.sim_checks import Oracle, assert_same_answers
 from tests.support.sim_cluster import NODE_KEY, Reply, Shape, SimCluster, sim_cluster

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from miroir.config import Config, RebalancerConfig, Secret
-from miroir.core.operation_records import OperationKind, OperationRecord
-from miroir.core.operations import moves_to
+from miroir.core.moves.operation_records import OperationKind, OperationRecord
+from miroir.core.moves.operations import moves_to
 from miroir.core.reserved import SHARD_FIELD, decode_shard
 from miroir.core.topology import NodeId, ReplicaState
-from miroir.services.operations import Operations
+from miroir.services.moves.operations import Operations
 from tests.support.replicas import digest
 from tests.support.sim_cluster import Shape, SimCluster, SimNode
 

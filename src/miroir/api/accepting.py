@@ -9,8 +9,8 @@ from miroir.meili.edge import json_reply
 from miroir.meili.http import HttpReply
 from miroir.meili.tasks import summary
 from miroir.ports.store import Key
-from miroir.services.ingest import Accepted, Idempotency
-from miroir.services.oplog import request_digest
+from miroir.services.writes.ingest import Accepted, Idempotency
+from miroir.services.writes.oplog import request_digest
 
 IDEMPOTENCY_KEY = "idempotency-key"
 DEGRADED = "x-miroir-degraded"

@@ -19,7 +19,7 @@ from miroir.core.topology import IndexView, Snapshot
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
 from miroir.meili.tasks import summary
-from miroir.services.ingest import Ingest
+from miroir.services.writes.ingest import Ingest
 
 ROUTE = "indexes"
 

@@ -23,12 +23,12 @@ import msgspec
 import orjson
 
 from miroir.api.admin_openapi import openapi
-from miroir.core.node_list import RefusedError
-from miroir.core.operation_records import OperationKind, OperationRecord, OperationState
-from miroir.core.operations import ClusterView, is_done
+from miroir.core.moves.node_list import RefusedError
+from miroir.core.moves.operation_records import OperationKind, OperationRecord, OperationState
+from miroir.core.moves.operations import ClusterView, is_done
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
-from miroir.services.operations import Operations
+from miroir.services.moves.operations import Operations
 
 ROUTES = frozenset(
     {

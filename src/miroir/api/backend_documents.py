@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from miroir.api.accepting import accepted_reply, idempotency_of, uid_of
 from miroir.api.backend import Answer, Handler
-from miroir.core.reserved_words import refuse_filter
+from miroir.core.writes.reserved_words import refuse_filter
 from miroir.meili.commands import Call
 from miroir.meili.documents import check_edit
 from miroir.meili.edit_script import compile_script
 from miroir.meili.filters import check_features, parse
-from miroir.services.writes import WritePath
+from miroir.services.writes.writes import WritePath
 
 
 def document_handlers(writes: WritePath) -> Mapping[str, Handler]:

@@ -9,7 +9,7 @@ from miroir.api.backend import Answer, Handler
 from miroir.core.topology import IndexView
 from miroir.meili.commands import Call, IndexCreate, IndexUpdate, Page
 from miroir.meili.indexes import cut, index_not_found, index_view, page_view
-from miroir.services.writes import WritePath
+from miroir.services.writes.writes import WritePath
 
 
 def view(index: IndexView) -> dict[str, object]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from miroir.api.backend import Answer, Handler
-from miroir.core.reserved_words import (
+from miroir.core.writes.reserved_words import (
     refuse_facet_search,
     refuse_filter,
     refuse_multi_search,
@@ -21,7 +21,7 @@ from miroir.core.reserved_words import (
 from miroir.meili.auth import combine_filters, rule_filter
 from miroir.meili.commands import Access, Call, MultiSearch, SearchQuery, SimilarQuery
 from miroir.services.readers import Readers
-from miroir.services.reads import Reads
+from miroir.services.reads.reads import Reads
 
 INCLUDE_METADATA = "meili-include-metadata"
 Q = TypeVar("Q", SearchQuery, SimilarQuery)

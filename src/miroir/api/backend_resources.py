@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from miroir.api.backend import Answer, Handler
 from miroir.meili import keys, webhooks
 from miroir.meili.commands import Call
-from miroir.services.writes import WritePath
+from miroir.services.writes.writes import WritePath
 
 
 def resource_handlers(writes: WritePath, master_key: str | None) -> Mapping[str, Handler]:

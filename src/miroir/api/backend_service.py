@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from miroir.api.accepting import accepted_reply, idempotency_of, uid_of
 from miroir.api.backend import Answer, Handler
 from miroir.api.backend_indexes import visible_index
-from miroir.core.ops import OpKind
+from miroir.core.writes.ops import OpKind
 from miroir.meili import experimental
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
@@ -15,7 +15,7 @@ from miroir.meili.http import HttpReply
 from miroir.meili.indexes import index_not_found
 from miroir.meili.metrics_text import CONTENT_TYPE, exposition
 from miroir.meili.stats import index_stats_view, stats_view
-from miroir.services.writes import WritePath
+from miroir.services.writes.writes import WritePath
 
 #: The Meilisearch release whose answers we give.
 VERSION = "1.50.0"

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from miroir.api.accepting import accepted_reply, idempotency_of, uid_of
 from miroir.api.backend import Answer, Handler
 from miroir.api.backend_indexes import visible_index
-from miroir.core.reserved_words import refuse_settings
+from miroir.core.writes.reserved_words import refuse_settings
 from miroir.meili import settings
 from miroir.meili.commands import Call, SettingsWrite
 from miroir.meili.routes import PATCH_SETTINGS, PUT_SETTINGS
-from miroir.services.writes import WritePath
+from miroir.services.writes.writes import WritePath
 
 
 def settings_handlers(writes: WritePath) -> Mapping[str, Handler]:

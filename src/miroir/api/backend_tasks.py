@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import orjson
 
 from miroir.api.backend import Answer, Handler
-from miroir.core.ops import OpKind
+from miroir.core.writes.ops import OpKind
 from miroir.meili import tasks as words
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
 from miroir.meili.edge import json_reply
 from miroir.meili.http import HttpReply
-from miroir.services.writes import WritePath
+from miroir.services.writes.writes import WritePath
 
 
 def task_handlers(writes: WritePath) -> Mapping[str, Handler]:

@@ -11,7 +11,7 @@ from miroir.api.backend_resources import resource_handlers
 from miroir.api.backend_service import service_handlers
 from miroir.api.backend_settings import settings_handlers
 from miroir.api.backend_tasks import task_handlers
-from miroir.services.writes import WritePath
+from miroir.services.writes.writes import WritePath
 
 
 def write_handlers(writes: WritePath, *, master_key: str | None) -> Mapping[str, Handler]:

@@ -29,7 +29,7 @@ from miroir.cli.children import Child, Program
 from miroir.cli.client import Client, wait_until
 from miroir.cli.cluster_dir import ClusterDir
 from miroir.cli.demo import HOST, embedded_argv, meilisearch_argv
-from miroir.core.rendering import render_documents
+from miroir.core.writes.rendering import render_documents
 
 CLIENTS = 8
 KEY = "bench-master-key"

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from uuid import uuid4
 
-from miroir.core import copying, placement
+from miroir.core import placement
 from miroir.core.catalogue import Catalogue
 from miroir.core.changes import Changes
+from miroir.core.moves import copying
 from miroir.core.records import (
     IndexState,
     LaneRecord,
@@ -36,7 +37,7 @@ from miroir.core.topology import (
 )
 from miroir.ports.nodes import NodeTransport
 from miroir.ports.store import Conflict, Reader, Store, Table, Tx
-from miroir.services.persisting import persist
+from miroir.services.writes.persisting import persist
 
 SEQUENCED = "sequenced"
 VISIBLE = "visible"

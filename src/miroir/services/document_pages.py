@@ -9,14 +9,14 @@ from urllib.parse import quote
 
 import orjson
 
-from miroir.core.covering import cover
 from miroir.core.hashing import shard_of
+from miroir.core.reads.covering import cover
 from miroir.core.topology import IndexView, NodeId
-from miroir.core.write_limits import WriteLimits
+from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 from miroir.services.cluster import Cluster
-from miroir.services.node_requests import error_of
+from miroir.services.writes.node_requests import error_of
 
 #: documents read at once, all nodes together
 PAGE = 1000

@@ -12,19 +12,19 @@ from typing import Any
 
 import orjson
 
-from miroir.core.document_ids import document_ids
 from miroir.core.records import OpRecord
 from miroir.core.reserved import RESERVED_PREFIX
 from miroir.core.topology import IndexView
-from miroir.core.write_limits import WriteLimits
+from miroir.core.writes.document_ids import document_ids
+from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili import dump_format
 from miroir.meili.codes import ApiError
 from miroir.ports.dumps import DumpError, DumpFile, DumpFiles
 from miroir.ports.store import Reader, Store, Table
-from miroir.services.books import stored_numbers
 from miroir.services.cluster import Cluster
 from miroir.services.document_pages import PAGE, DocumentPages
 from miroir.services.registry import Registry
+from miroir.services.writes.books import stored_numbers
 
 #: how long a page may stay unreadable: every write waits meanwhile
 _PATIENCE_S = 30.0

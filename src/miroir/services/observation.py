@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from miroir.core.lanes import Lane
 from miroir.core.topology import NodeId, Snapshot
-from miroir.services.writes import WritePath
+from miroir.core.writes.lanes import Lane
+from miroir.services.writes.writes import WritePath
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ import structlog
 from miroir.core.node_health import Health, after_probe
 from miroir.core.records import NodeRecord, encode
 from miroir.core.topology import NodeId, NodeLifecycle
-from miroir.core.write_limits import WriteLimits
+from miroir.core.writes.write_limits import WriteLimits
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 from miroir.ports.store import Store, Table
 from miroir.services.cluster import Cluster
-from miroir.services.persisting import persist
+from miroir.services.writes.persisting import persist
 
 log = structlog.get_logger()
 

@@ -12,8 +12,8 @@ from miroir.meili import tasks as words
 from miroir.meili.commands import Access, TasksQuery, TasksSelect
 from miroir.meili.tasks import FINISHED, BatchTasks, Task
 from miroir.ports.store import Store, Table, Tx
-from miroir.services.oplog import OpLog
-from miroir.services.persisting import persist
+from miroir.services.writes.oplog import OpLog
+from miroir.services.writes.persisting import persist
 
 
 class Tasks:

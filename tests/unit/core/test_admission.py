@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from miroir.core.admission import Admission, admit
 from miroir.core.topology import ReplicaState
+from miroir.core.writes.admission import Admission, admit
 
 IN, STALE, RETIRING = ReplicaState.IN_SYNC, ReplicaState.STALE, ReplicaState.RETIRING
 PLACEMENT = ({"a": IN, "b": IN}, {"b": IN, "c": IN}, {"c": STALE, "a": IN}, {"a": IN, "c": RETIRING})

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.covering import cover
+from miroir.core.reads.covering import cover
 from miroir.core.reserved import encode_shard
 from miroir.core.topology import NodeId, ReplicaState
 from tests.unit.core.views import IN_SYNC, index_view, snapshot

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.facet_merge import FacetHits, FacetSum, facet_order
+from miroir.core.reads.facet_merge import FacetHits, FacetSum, facet_order
 from tests.unit.core.views import index_view
 
 values = st.lists(st.sampled_from(["Red", "green", "Blue", "élan", "x", "12 mm"]), max_size=30)

@@ -1,6 +1,6 @@
 """Which queries of one index are counted together."""
 
-from miroir.core.federation_counts import count_parts
+from miroir.core.reads.federation_counts import count_parts
 from miroir.meili.commands import Hybrid, SearchQuery
 
 WORDS, OTHER = SearchQuery(q="x", filter="a = 1"), SearchQuery(q="y")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from miroir.core.federation_rules import check_comparable
+from miroir.core.reads.federation_rules import check_comparable
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
 from tests.unit.core.views import index_view

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.lanes import Lane, LaneOp, NodeTask, Phase, Request
-from miroir.core.ops import Action, parse_tag
+from miroir.core.writes.lanes import Lane, LaneOp, NodeTask, Phase, Request
+from miroir.core.writes.ops import Action, parse_tag
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.merging import SEQ_RULE, inverted, merge, repair_scores, take_hits
+from miroir.core.reads.merging import SEQ_RULE, inverted, merge, repair_scores, take_hits
 from miroir.core.reserved import encode_seq
 
 sort_values = st.one_of(st.none(), st.floats(-1e6, 1e6), st.text(max_size=4))

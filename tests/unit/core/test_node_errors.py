@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from miroir.core.node_errors import as_api_error, clean_message, speaks_of_the_node
+from miroir.core.reads.node_errors import as_api_error, clean_message, speaks_of_the_node
 from tests.unit.core.views import index_view
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.node_settings import node_settings, with_removed
 from miroir.core.reserved import GHOST_FIELD, SEQ_FIELD, SHARD_FIELD
+from miroir.core.writes.node_settings import node_settings, with_removed
 from miroir.meili.settings import defaults
 
 names = st.lists(st.text("abc", min_size=1, max_size=3), max_size=4)

@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miroir.core import copying
-from miroir.core.operation_records import (
+from miroir.core.moves import copying
+from miroir.core.moves.operation_records import (
     CopyPhase,
     CopyRecord,
     Move,
@@ -17,7 +17,7 @@ from miroir.core.operation_records import (
     OperationRecord,
     OperationState,
 )
-from miroir.core.operations import (
+from miroir.core.moves.operations import (
     ClusterView,
     DropReplicas,
     Finish,

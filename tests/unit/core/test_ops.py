@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.ops import NameQueues, parse_tag, tag
+from miroir.core.writes.ops import NameQueues, parse_tag, tag
 
 
 @given(st.lists(st.sets(st.sampled_from("abc"), max_size=3), max_size=12), st.data())

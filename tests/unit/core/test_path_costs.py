@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.merging import SEQ_RULE, Hit, take_hits
-from miroir.core.path_costs import repair_proximity
+from miroir.core.reads.merging import SEQ_RULE, Hit, take_hits
+from miroir.core.reads.path_costs import repair_proximity
+from miroir.core.reads.scores import fold
 from miroir.core.reserved import encode_seq
-from miroir.core.scores import fold
 
 
 def hit(number: int, *, cost: int, largest: int, position: int, typos: int = 2) -> dict[str, Any]:

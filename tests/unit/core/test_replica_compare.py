@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.replica_compare import differing
+from miroir.core.moves.replica_compare import differing
 
 COPIES = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),

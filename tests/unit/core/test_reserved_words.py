@@ -2,7 +2,7 @@
 
 import pytest
 
-from miroir.core.reserved_words import refuse_filter, refuse_search, refuse_settings
+from miroir.core.writes.reserved_words import refuse_filter, refuse_search, refuse_settings
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.rollout import covers, group_count, halves
 from miroir.core.topology import ReplicaState
+from miroir.core.writes.rollout import covers, group_count, halves
 
 SYNC, STALE = ReplicaState.IN_SYNC, ReplicaState.STALE
 NODES = ["a0", "a1", "b0", "b1", "c0"]

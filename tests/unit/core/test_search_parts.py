@@ -7,21 +7,21 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.covering import Share
-from miroir.core.distinct import deduplicate, duplicates_filter
-from miroir.core.document_reads import fetch_body, merge_documents
-from miroir.core.federation_merge import (
+from miroir.core.reads.covering import Share
+from miroir.core.reads.distinct import deduplicate, duplicates_filter
+from miroir.core.reads.document_reads import fetch_body, merge_documents
+from miroir.core.reads.federation_merge import (
     QueryHits,
     federate,
     federate_index,
     merge_index_facets,
     without_rejected,
 )
-from miroir.core.hybrid_merge import keyword_suffices, mix, shift
-from miroir.core.merging import Hit
-from miroir.core.projection import Finisher, at_path, project, remove_path
+from miroir.core.reads.hybrid_merge import keyword_suffices, mix, shift
+from miroir.core.reads.merging import Hit
+from miroir.core.reads.projection import Finisher, at_path, project, remove_path
+from miroir.core.reads.scores import score_values
 from miroir.core.reserved import SEQ_FIELD, SHARD_FIELD, encode_seq
-from miroir.core.scores import score_values
 from miroir.core.topology import NodeId
 from miroir.meili.commands import DocumentsQuery
 from tests.unit.core.views import index_view

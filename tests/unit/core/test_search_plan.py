@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.covering import Share
-from miroir.core.search_plan import (
+from miroir.core.reads.covering import Share
+from miroir.core.reads.search_plan import (
     count_only,
     deeper,
     distinct_values,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miroir.core.hashing import shard_of
-from miroir.core.rendering import in_sequence, render_documents, seq_mark, split_ids
 from miroir.core.reserved import SEQ_FIELD, SHARD_FIELD, decode_seq, decode_shard, encode_seq
-from miroir.core.sequencing import BookDelta, IndexBook, sequence_add, sequence_delete
+from miroir.core.writes.rendering import in_sequence, render_documents, seq_mark, split_ids
+from miroir.core.writes.sequencing import BookDelta, IndexBook, sequence_add, sequence_delete
 
 SHARDS = 8
 ids = st.lists(st.integers(0, 12).map(str), max_size=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.task_state import Verdict, judge, touched
+from miroir.core.writes.task_state import Verdict, judge, touched
 
 NODES = "abcd"
 shards = st.frozensets(st.integers(0, 3), min_size=1)

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.task_table import TaskTable
+from miroir.core.writes.task_table import TaskTable
 from miroir.meili import tasks as words
 from miroir.meili.commands import Access, TaskFilter, TasksQuery
 from miroir.meili.tasks import Batch, Task

@@ -8,10 +8,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core import vocabulary
 from miroir.core.reserved import GHOST_FIELD, GHOST_MARK
-from miroir.core.text_pieces import Splitter, leaves, reads_words_alike
-from miroir.core.vocabulary import Vocabulary, ghost_id, is_ghost_id
+from miroir.core.writes import vocabulary
+from miroir.core.writes.text_pieces import Splitter, leaves, reads_words_alike
+from miroir.core.writes.vocabulary import Vocabulary, ghost_id, is_ghost_id
 from miroir.engine.tokens import Tokenizer
 
 WORDS = st.text(alphabet="aBcé7ж東", min_size=1, max_size=3)

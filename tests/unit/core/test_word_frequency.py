@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.reserved import STAND_IN
-from miroir.core.scores import fold
-from miroir.core.word_frequency import (
+from miroir.core.reads.scores import fold
+from miroir.core.reads.word_frequency import (
     grouped,
     leaves_gap,
     levels,
@@ -18,6 +17,7 @@ from miroir.core.word_frequency import (
     question,
     ranked_at,
 )
+from miroir.core.reserved import STAND_IN
 from miroir.engine.query import parse_query
 from miroir.engine.text import TextIndex
 

@@ -19,12 +19,12 @@ from miroir.api.backend_writes import write_handlers
 from miroir.core.records import NodeRecord
 from miroir.core.reserved import SEQ_FIELD, decode_seq
 from miroir.core.topology import NodeId
-from miroir.core.write_limits import WriteLimits
+from miroir.core.writes.write_limits import WriteLimits
 from miroir.engine.embedded import Engine, Options, open_engine
 from miroir.meili.edge import Edge
 from miroir.meili.http import HttpReply, HttpRequest
 from miroir.ports.nodes import NodeTransport
-from miroir.services.writes import WritePath
+from miroir.services.writes.writes import WritePath
 from tests.support.faults import FaultRates, FaultyTransport, Network
 
 LIMITS = WriteLimits(shards=8, replication_factor=2, request_timeout_s=2.0, lag_after_s=5.0)

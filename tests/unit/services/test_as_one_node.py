@@ -15,7 +15,7 @@ from miroir.api.backend_reads import read_handlers
 from miroir.engine.embedded import Options, open_engine
 from miroir.meili.edge import Edge
 from miroir.meili.http import HttpRequest
-from miroir.services.reads import Reads
+from miroir.services.reads.reads import Reads
 from tests.support.virtual_time import run_virtual
 from tests.unit.services.small_cluster import LIMITS, SmallCluster
 

@@ -8,8 +8,8 @@ import dataclasses
 import orjson
 import pytest
 
-from miroir.core.node_settings import node_settings
-from miroir.core.settings_drift import drifted
+from miroir.core.writes.node_settings import node_settings
+from miroir.core.writes.settings_drift import drifted
 from miroir.meili import settings
 from miroir.meili.http import HttpRequest
 from tests.unit.services.small_cluster import LIMITS

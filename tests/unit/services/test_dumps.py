@@ -9,7 +9,7 @@ import tarfile
 import orjson
 
 from miroir.adapters.dump_files import DumpFolder
-from miroir.core.ops import OpKind
+from miroir.core.writes.ops import OpKind
 from miroir.services.dumps import Dumps
 from tests.unit.services.test_writes import docs, in_cluster
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from miroir.core.reserved import GHOST_FIELD
-from miroir.core.vocabulary import is_ghost_id
+from miroir.core.writes.vocabulary import is_ghost_id
 from miroir.engine.tokens import Tokenizer
 from tests.support.faults import FaultRates
 from tests.support.virtual_time import run_virtual

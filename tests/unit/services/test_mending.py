@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from miroir.core.hashing import shard_of
-from miroir.core.sequencing import BookDelta
 from miroir.core.topology import ReplicaState
-from miroir.services import resolver
+from miroir.core.writes.sequencing import BookDelta
+from miroir.services.writes import resolver
 from tests.support.virtual_time import run_virtual
 from tests.unit.services.small_cluster import SmallCluster
 from tests.unit.services.test_writes import docs, in_cluster

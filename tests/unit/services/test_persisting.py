@@ -11,7 +11,7 @@ import pytest
 
 from miroir.adapters.store_sqlite import SqliteStore
 from miroir.ports.store import Conflict, StoreError, StoreFullError, Table
-from miroir.services.persisting import persist
+from miroir.services.writes.persisting import persist
 from tests.support.virtual_time import run_virtual
 from tests.unit.services.small_cluster import LIMITS
 from tests.unit.services.test_writes import docs, in_cluster

@@ -22,7 +22,7 @@ from miroir.meili.commands import (
     SearchQuery,
 )
 from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse
-from miroir.services.reads import Reads
+from miroir.services.reads.reads import Reads
 from tests.support.virtual_time import run_virtual
 from tests.unit.core.views import IN_SYNC, index_view, snapshot
 

@@ -1,0 +1,1 @@
+"""Decisions about moving data: operations, copies, the node list."""

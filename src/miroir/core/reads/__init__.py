@@ -1,0 +1,1 @@
+"""Decisions about reading: what to ask which node, and how the answers become one."""

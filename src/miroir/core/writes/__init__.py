@@ -1,0 +1,1 @@
+"""Decisions about writing: acceptance, meaning, order, delivery and end of an op."""

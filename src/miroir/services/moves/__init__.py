@@ -1,0 +1,1 @@
+"""Carries moves out: operations, copies, retirement, scrub."""

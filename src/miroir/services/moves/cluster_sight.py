@@ -1,0 +1,61 @@
+"""The cluster as planning sees it: members, how long they have been away, placement, sizes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from miroir.core.moves.operations import ClusterView, Member, MoveLimits
+from miroir.core.records import NodeRecord
+from miroir.core.topology import NodeId, NodeLifecycle
+from miroir.services.cluster import Cluster
+
+
+class ClusterSight:
+    """Remembers since when nodes are down; a restart of the orchestrator begins to count anew."""
+
+    def __init__(self, cluster: Cluster, replication_factor: int) -> None:
+        self._cluster = cluster
+        self._factor = replication_factor
+        self._down_since: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Note who is down now."""
+        now = asyncio.get_running_loop().time()
+        for node in self._cluster.nodes.values():
+            if NodeId(node.id) in self._cluster.live or node.lifecycle == NodeLifecycle.REMOVED:
+                self._down_since.pop(node.id, None)
+            else:
+                self._down_since.setdefault(node.id, now)
+
+    def gone(self, node: str, limits: MoveLimits) -> bool:
+        """Whether the node is down for longer than the grace time."""
+        since = self._down_since.get(node)
+        return since is not None and asyncio.get_running_loop().time() - since > limits.grace_s
+
+    def view(
+        self,
+        limits: MoveLimits,
+        changed: Mapping[str, NodeRecord] | None = None,
+        replication_factor: int | None = None,
+    ) -> ClusterView:
+        """The cluster now, with `changed` nodes in place of those there are."""
+        cluster = self._cluster
+        nodes = {**cluster.nodes, **(changed or {})}
+        indexes = cluster.sequenced.indexes
+        return ClusterView(
+            members={
+                node.id: Member(
+                    node.id,
+                    node.group,
+                    NodeLifecycle(node.lifecycle),
+                    live=NodeId(node.id) in cluster.live,
+                    gone=self.gone(node.id, limits),
+                    weight=node.weight,
+                )
+                for node in nodes.values()
+            },
+            placement={p: record.shards for p, record in cluster.placement.items() if p in indexes},
+            replication_factor=replication_factor or cluster.replication_factor or self._factor,
+            documents={p: index.document_count for p, index in indexes.items()},
+        )

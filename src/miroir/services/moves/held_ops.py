@@ -1,0 +1,134 @@
+"""Ops that a copy holds back, as its target will get them: those after the boundary that touch its shards, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from miroir.core.moves.operation_records import CopyRecord
+from miroir.core.records import Resolution
+from miroir.core.writes.ops import Action
+from miroir.services.moves.shard_calls import ShardCalls
+from miroir.services.writes.node_requests import RequestWriter
+from miroir.services.writes.oplog import OpLog
+
+_OPS_MAX = 200
+_LINES_MAX = 5000
+#: what the ordinary lane of the target brings; the copy only waits until it has
+_EVERYWHERE = frozenset({Action.SETTINGS, Action.PRIMARY_KEY})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Neighbouring ops as one request. `behind_lane`: only once the target's own lane has passed `last`."""
+
+    action: Action
+    last: int
+    ops: int = 1
+    numbers: tuple[int, ...] = ()
+    merge: bool = False
+    primary_key: str | None = None
+    lines: tuple[bytes, ...] = ()
+    ids: tuple[str, ...] = ()
+    behind_lane: bool = False
+
+
+class HeldOps:
+    """Reads the op log for copies."""
+
+    def __init__(self, log: OpLog, writer: RequestWriter) -> None:
+        self._log = log
+        self._writer = writer
+
+    def last_op(self, physical: str) -> int:
+        """The last sequenced op of the index that is still in the log, -1 without one."""
+        found = (op for op, resolution in self._log.resolutions.items() if resolution.physical == physical)
+        return max(found, default=-1)
+
+    def next_batch(self, copy: CopyRecord) -> Batch | None:
+        """What comes after `copy.followed`, None when there is nothing."""
+        batch: Batch | None = None
+        for op, resolution in self._after(copy, copy.followed):
+            part = self._part(op, resolution, copy)
+            if batch is None:
+                batch = part
+                continue
+            joined = _joined(batch, part)
+            if joined is None:
+                break
+            batch = joined
+        return batch
+
+    def singly(self, copy: CopyRecord, batch: Batch) -> Iterator[Batch]:
+        """The ops of a batch one by one."""
+        for op in batch.numbers:
+            yield self._part(op, self._log.resolutions[op], copy)
+
+    async def send(self, calls: ShardCalls, copy: CopyRecord, batch: Batch) -> dict[str, Any] | None:
+        """Bring a batch to the target; returns the error of the node's task."""
+        tag = f"miroir-copy-{copy.id}"
+        node, physical = copy.target, copy.physical
+        if batch.action is Action.CLEAR:
+            return await calls.delete_shards(node, physical, copy.shards, tag)
+        if batch.ids:
+            error = await calls.delete_ids(node, physical, batch.ids, tag)
+            if error is not None or not batch.lines:
+                return error
+        if batch.lines:
+            body = b"".join(batch.lines)
+            return await calls.write(node, physical, batch.primary_key, body, tag, merge=batch.merge)
+        return None
+
+    def _after(self, copy: CopyRecord, op: int) -> list[tuple[int, Resolution]]:
+        return sorted(
+            (number, resolution)
+            for number, resolution in self._log.resolutions.items()
+            if number > op and resolution.physical == copy.physical
+        )
+
+    def _part(self, op: int, resolution: Resolution, copy: CopyRecord) -> Batch:
+        action = Action(resolution.action)
+        if action is Action.CLEAR:
+            return Batch(action, op)
+        behind = action in _EVERYWHERE or resolution.node_settings is not None
+        if action is Action.ADD:
+            return Batch(
+                action,
+                op,
+                numbers=(op,),
+                merge=resolution.merge,
+                primary_key=resolution.primary_key,
+                lines=tuple(self._writer.lines_of(op, copy.shards)),
+                # An edition also deletes: first that, then what it writes.
+                ids=tuple(self._writer.ids_of(op, copy.physical, copy.shards)) if resolution.ids else (),
+                behind_lane=behind,
+            )
+        if action is Action.DELETE:
+            return Batch(
+                action, op, numbers=(op,), ids=tuple(self._writer.ids_of(op, copy.physical, copy.shards))
+            )
+        return Batch(Action.NONE, op, behind_lane=behind)
+
+
+def _joined(left: Batch, right: Batch) -> Batch | None:
+    """Both as one request, None when they must stay apart."""
+    same = left.action is right.action and left.merge == right.merge
+    if not same or left.primary_key != right.primary_key or left.action is Action.CLEAR:
+        return None
+    if left.action is Action.ADD and (left.ids or right.ids):
+        return None
+    if left.behind_lane or right.behind_lane or left.ops >= _OPS_MAX:
+        return None
+    if len(left.lines) + len(right.lines) > _LINES_MAX:
+        return None
+    return Batch(
+        left.action,
+        right.last,
+        ops=left.ops + 1,
+        numbers=(*left.numbers, *right.numbers),
+        merge=left.merge,
+        primary_key=left.primary_key,
+        lines=(*left.lines, *right.lines),
+        ids=(*left.ids, *right.ids),
+    )

@@ -1,0 +1,86 @@
+"""Moving data as one object: what bootstrap builds beside the write path, opens after it, and runs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from miroir.core.moves.operations import MoveLimits
+from miroir.core.topology import NodeId
+from miroir.ports.nodes import NodeTransport
+from miroir.ports.store import Store
+from miroir.services.moves.copier import Copier
+from miroir.services.moves.held_ops import HeldOps
+from miroir.services.moves.operations import Operations
+from miroir.services.moves.retiring import Retiring
+from miroir.services.moves.scrub import Scrub
+from miroir.services.moves.shard_calls import ShardCalls
+from miroir.services.writes.writes import WritePath
+
+
+class Moving:
+    """Copies, deletions of old copies, operations; wired to the write path's hooks."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: NodeTransport,
+        writes: WritePath,
+        *,
+        limits: MoveLimits,
+        rng: random.Random,
+    ) -> None:
+        cluster = writes.cluster
+        calls = ShardCalls(
+            transport, timeout_s=limits.request_timeout_s, fetch_documents=limits.page_documents
+        )
+        held = HeldOps(writes.log, writes.writer)
+        self.on_incident: Callable[[str], None] = lambda node: None  #: a replica differed; its node
+        self.copier = Copier(
+            store,
+            cluster,
+            writes.sequencer,
+            writes.delivery,
+            held,
+            calls,
+            limits,
+            writes.now_ns,
+            rng,
+        )
+        self.copier.trusted = writes.prober.is_itself
+        self.retiring = Retiring(cluster, writes.delivery, calls, reader_timeout_s=limits.reader_timeout_s)
+        self._writes = writes
+        self.operations = Operations(
+            store,
+            cluster,
+            self.copier,
+            self.retiring,
+            calls,
+            limits,
+            writes.now_ns,
+            scrub=Scrub(
+                store,
+                cluster,
+                writes.sequencer,
+                writes.delivery,
+                held,
+                calls,
+                incident=lambda node: self.on_incident(node),
+            ),
+            joined=self._joined,
+            replication_factor=writes.limits.replication_factor,
+        )
+        writes.retention.copies_need = self.copier.needed_from
+        writes.on_node_lost = self.copier.node_lost
+
+    def open(self) -> None:
+        """Load what was begun; the write path is open by then."""
+        self.operations.open()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self.operations.run()
+
+    def _joined(self, node: NodeId) -> None:
+        self._writes.prober.add(node)
+        self._writes.delivery.wake_node(node)

@@ -1,0 +1,201 @@
+"""Requests about whole shards to one node: list, fetch, write, delete, compare. Each waits for the node's task."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from miroir.core.reads.covering import ghosts_only, shard_filter
+from miroir.core.topology import NodeId
+from miroir.core.writes.document_ids import document_ids
+from miroir.errors import MiroirError
+from miroir.ports.nodes import NodeRequest, NodeResponse, NodeTransport
+from miroir.services.writes.node_requests import error_of, task_uid
+
+_ALL = 2**31 - 1
+_POLL_FIRST_S = 0.01
+_POLL_LAST_S = 0.5
+
+
+class NodeRefusedError(MiroirError):
+    """The node answered, but not what was needed; `code` is its error code."""
+
+    def __init__(self, node: str, what: str, code: str) -> None:
+        super().__init__(f"node {node}: {what}: {code}")
+        self.code = code
+
+
+class ShardCalls:
+    """Raises NodeError when a node cannot be reached, NodeRefusedError when it says no."""
+
+    def __init__(self, transport: NodeTransport, *, timeout_s: float, fetch_documents: int = 1000) -> None:
+        self._transport = transport
+        self._timeout_s = self.timeout_s = timeout_s
+        self._fetch_documents = fetch_documents
+
+    async def healthy(self, node: str) -> bool:
+        """Whether the node answers its health route with 200."""
+        answer = await self._send(node, "GET", "/health", timeout_s=min(5.0, self._timeout_s))
+        return answer.status == 200
+
+    async def ids(self, node: str, physical: str, primary_key: str, shards: Collection[int]) -> list[str]:
+        """Ids of all documents of the shards, sorted as texts; one request, so one state of the node."""
+        body = {"filter": shard_filter(shards), "fields": [primary_key], "limit": _ALL}
+        results = await self._fetch(node, physical, body)
+        return sorted(document_ids(results, primary_key))
+
+    async def count(self, node: str, physical: str, shards: Collection[int]) -> int:
+        """Documents of the shards; an index that is not there has none."""
+        path = f"{_index(physical)}/documents/fetch"
+        body = {"filter": shard_filter(shards), "limit": 0}
+        answer = await self._send(node, "POST", path, body)
+        if answer.status != 200:
+            code = error_of(answer.body)["code"]
+            if code == "index_not_found":
+                return 0
+            raise NodeRefusedError(node, "counting documents", code)
+        return int(orjson.loads(answer.body)["total"])
+
+    async def documents(self, node: str, physical: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Documents by id, as they are stored, vectors included; ids that are gone are left out."""
+        body = {"ids": list(ids), "limit": len(ids), "retrieveVectors": True}
+        return await self._fetch(node, physical, body)
+
+    async def digests(
+        self, node: str, physical: str, primary_key: str, shards: Collection[int]
+    ) -> dict[str, bytes]:
+        """Id -> digest of the content of every document of the shards. Only meaningful while nothing is written."""
+        ids = await self.ids(node, physical, primary_key, shards)
+        found: dict[str, bytes] = {}
+        for first in range(0, len(ids), self._fetch_documents):
+            page = await self.documents(node, physical, ids[first : first + self._fetch_documents])
+            names = document_ids(page, primary_key)
+            found.update({name: digest(body) for name, body in zip(names, page, strict=True)})
+        return found
+
+    async def ghosts(self, node: str, physical: str, primary_key: str) -> dict[str, dict[str, Any]]:
+        """Hidden documents of an exact index by id."""
+        body = {"filter": ghosts_only(), "limit": _ALL, "retrieveVectors": True}
+        found = await self._fetch(node, physical, body)
+        return dict(zip(document_ids(found, primary_key), found, strict=True))
+
+    async def write(
+        self,
+        node: str,
+        physical: str,
+        primary_key: str | None,
+        lines: bytes,
+        tag: str,
+        *,
+        merge: bool = False,
+    ) -> dict[str, Any] | None:
+        """Write NDJSON documents; returns the error of the node's task, None when it succeeded."""
+        fields = {"customMetadata": tag} | ({} if primary_key is None else {"primaryKey": primary_key})
+        return await self._run(
+            node,
+            NodeRequest(
+                NodeId(node),
+                "PUT" if merge else "POST",
+                f"{_index(physical)}/documents",
+                urlencode(fields),
+                lines,
+                "application/x-ndjson",
+            ),
+        )
+
+    async def delete_ids(
+        self, node: str, physical: str, ids: Sequence[str], tag: str
+    ) -> dict[str, Any] | None:
+        """Delete documents by id; returns the task's error."""
+        path = f"{_index(physical)}/documents/delete-batch"
+        query = urlencode({"customMetadata": tag})
+        return await self._run(node, NodeRequest(NodeId(node), "POST", path, query, orjson.dumps(list(ids))))
+
+    async def delete_shards(
+        self, node: str, physical: str, shards: Collection[int], tag: str
+    ) -> dict[str, Any] | None:
+        """Delete every document of the shards; returns the task's error."""
+        path = f"{_index(physical)}/documents/delete"
+        body = orjson.dumps({"filter": shard_filter(shards)})
+        return await self._run(
+            node, NodeRequest(NodeId(node), "POST", path, urlencode({"customMetadata": tag}), body)
+        )
+
+    async def configure(self, node: str, physical: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+        """Give the index these settings, making it when it is not there; returns the task's error."""
+        path = f"{_index(physical)}/settings"
+        return await self._run(node, NodeRequest(NodeId(node), "PATCH", path, body=orjson.dumps(settings)))
+
+    async def drop_index(self, node: str, physical: str) -> None:
+        """Delete the index; one that is not there is fine."""
+        await self._run(node, NodeRequest(NodeId(node), "DELETE", _index(physical), content_type=None))
+
+    # --- inside -------------------------------------------------------------------------------
+
+    async def _fetch(self, node: str, physical: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        answer = await self._send(node, "POST", f"{_index(physical)}/documents/fetch", body)
+        if answer.status != 200:
+            raise NodeRefusedError(node, "fetching documents", error_of(answer.body)["code"])
+        results: list[dict[str, Any]] = orjson.loads(answer.body)["results"]
+        for document in results:
+            if document.get("_vectors") == {}:
+                del document["_vectors"]
+        return results
+
+    async def _run(self, node: str, request: NodeRequest) -> dict[str, Any] | None:
+        """Send a write and follow its task to the end."""
+        answer = await self._transport.send(request, deadline=self._deadline())
+        if answer.status not in (200, 202):
+            raise NodeRefusedError(node, f"{request.method} {request.path}", error_of(answer.body)["code"])
+        try:
+            uid = task_uid(answer.body)
+        except ValueError:
+            raise NodeRefusedError(node, request.path, "no_task_uid") from None
+        wait_s = _POLL_FIRST_S
+        while True:
+            answer = await self._send(node, "GET", f"/tasks/{uid}")
+            task = orjson.loads(answer.body) if answer.status == 200 else {}
+            status = task.get("status")
+            if status == "succeeded":
+                return None
+            if status == "failed":
+                error: dict[str, Any] = task.get("error") or {"code": "internal", "message": ""}
+                return error
+            if status not in ("enqueued", "processing"):
+                raise NodeRefusedError(node, f"task {uid}", str(status or "task_not_found"))
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 1.5, _POLL_LAST_S)
+
+    async def _send(
+        self, node: str, method: str, path: str, body: Any = None, *, timeout_s: float | None = None
+    ) -> NodeResponse:
+        raw = b"" if body is None else orjson.dumps(body)
+        kind = None if body is None else "application/json"
+        deadline = self._deadline() if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        request = NodeRequest(NodeId(node), method, path, body=raw, content_type=kind)
+        return await self._transport.send(request, deadline=deadline)
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout_s
+
+
+def digest(document: dict[str, Any]) -> bytes:
+    """Content of a document, independent of the order of its keys. Vectors a node makes itself are left out."""
+    vectors = document.get("_vectors")
+    if isinstance(vectors, dict):
+        given = {
+            name: value
+            for name, value in vectors.items()
+            if not (isinstance(value, dict) and value.get("regenerate"))
+        }
+        document = {**document, "_vectors": given}
+    return hashlib.blake2b(orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
+def _index(physical: str) -> str:
+    return f"/indexes/{quote(physical)}"

@@ -1,0 +1,1 @@
+"""Carries reads out: searches, documents, facets, figures."""

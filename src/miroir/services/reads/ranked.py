@@ -1,0 +1,298 @@
+"""One ranked list over all shards: asked, merged, deduplicated, cut, and counted as one node would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from miroir.core.reads.covering import Share
+from miroir.core.reads.distinct import ValueKey, deduplicate, duplicates_filter, has_many_values
+from miroir.core.reads.facet_merge import FacetSum
+from miroir.core.reads.merging import Hit, merge, repair_scores, take_hits
+from miroir.core.reads.path_costs import repair_proximity
+from miroir.core.reads.scores import searchable_count
+from miroir.core.reads.search_plan import (
+    Matching,
+    SearchPlan,
+    above,
+    count_only,
+    deeper,
+    distinct_values,
+    join_filters,
+    node_search,
+    only,
+    undropped,
+    winners,
+)
+from miroir.services.reads.frequency import FrequencySearch
+from miroir.services.reads.scatter import Answer, Ask, Builder, Reading, Scatter
+
+#: how to ask for more hits than at first
+Further = Callable[[SearchPlan, int], Builder]
+#: a hit and the values of the distinct attribute it holds
+Visit = tuple[Hit, list[ValueKey]]
+
+
+@dataclass(slots=True)
+class Ranked:
+    """`hits` are the first `plan.depth` of the whole index, cut by threshold; `total` as a node counts."""
+
+    plan: SearchPlan
+    hits: list[Hit]
+    total: int
+    facets: FacetSum | None
+    shares: Sequence[Share]
+    candidates: int  #: matches before distinct and threshold took some off
+    values: list[list[ValueKey]] = field(default_factory=list)
+    visited: list[Visit] = field(
+        default_factory=list
+    )  #: survivors of `distinct` that one node had come across
+    query_vector: list[float] | None = None
+
+
+class Ranker:
+    """Carries a `SearchPlan` out against the nodes."""
+
+    def __init__(self, scatter: Scatter) -> None:
+        self._scatter = scatter
+        self._frequency = FrequencySearch(scatter)
+
+    async def rank(self, reading: Reading, plan: SearchPlan, *, counted: bool = True) -> Ranked:
+        """The merged list. `counted` False leaves distinct totals alone (a hybrid half, a federated query)."""
+        further = _deeper
+        leveled = await self._frequency.search(reading, plan)
+        if leveled is None:
+            answers = await self._scatter.ask(
+                reading, lambda share, _: Ask("/search", node_search(plan, share))
+            )
+            lists = [take_hits(answer.value["hits"], position) for position, answer in enumerate(answers)]
+        else:
+            lists, plan = leveled.lists, leveled.plan
+            answers = await self._scatter.ask(
+                reading, lambda share, _: Ask("/search", count_only(plan, share))
+            )
+            if plan.distinct_is_countable and any(has_many_values(hits, plan.distinct) for hits in lists):
+                lists, further = await self._undropped(reading, plan), _without_distinct
+        repair_scores(lists)
+        repair_proximity(lists, searchable_count(plan.index))
+        merged = merge(lists, None if plan.distinct else plan.depth)
+        asked = plan.depth
+        total = sum(answer.value["estimatedTotalHits"] for answer in answers)
+        ranked = Ranked(
+            plan=plan,
+            hits=merged,
+            total=total,
+            facets=facet_sum(answers) if plan.query.facets else None,
+            shares=[answer.share for answer in answers],
+            candidates=total,
+            query_vector=next((a.value["queryVector"] for a in answers if "queryVector" in a.value), None),
+        )
+        if plan.distinct:
+            hits, values = deduplicate(merged, plan.distinct)
+            ranked.hits, ranked.values = hits[: plan.depth], values[: plan.depth]
+            if not plan.distinct_is_countable:
+                if counted and plan.query.is_paged:
+                    survivors = [hit for hit, _ in await self._survivors(reading, plan)]
+                    ranked.total = len(survivors)
+                    if ranked.facets is not None:
+                        ranked.facets = facet_sum(await self._count_hits(reading, ranked, survivors))
+                else:  # what nodes dropped is off their totals; what was dropped here comes off now
+                    ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
+            elif counted and (plan.depth or plan.query.is_paged):
+                if not plan.query.is_paged:
+                    visited = await self._visited(reading, ranked, lists, asked, further)
+                elif plan.query.facets:  # of every hit that deduplication leaves, however few are shown
+                    visited = await self._survivors(reading, plan)
+                else:
+                    visited = list(zip(hits, values, strict=True))
+                ranked.visited = visited
+                await self._count_distinct(reading, ranked, visited)
+        threshold = plan.query.ranking_score_threshold
+        if threshold is not None:
+            await self._cut(reading, ranked, threshold, counted=counted)
+        return ranked
+
+    async def _undropped(self, reading: Reading, plan: SearchPlan) -> list[list[Hit]]:
+        """The lists of nodes that drop nothing, as far as they are needed here.
+
+        Of documents with several values a node may drop one for the sake of another that is itself dropped by
+        a document elsewhere.
+        """
+        assert plan.distinct is not None
+        asked = plan.depth
+        while True:
+            answers = await self._scatter.ask(reading, _without_distinct(plan, asked))
+            lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+            kept, _ = deduplicate(merge(lists), plan.distinct)
+            last = kept[plan.depth - 1].key if 0 < plan.depth <= len(kept) else None
+            cut_short = [hits for hits in lists if len(hits) >= asked > 0]
+            if asked >= plan.max_total_hits or all(last is not None and h[-1].key >= last for h in cut_short):
+                return lists
+            asked = min(max(4 * asked, 100), plan.max_total_hits)
+
+    async def _survivors(self, reading: Reading, plan: SearchPlan) -> list[Visit]:
+        """Every hit that deduplication leaves, up to `maxTotalHits`."""
+        assert plan.distinct is not None
+        answers = await self._scatter.ask(reading, _deeper(plan, plan.max_total_hits))
+        lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+        return list(zip(*deduplicate(merge(lists), plan.distinct), strict=True))
+
+    async def _visited(
+        self, reading: Reading, ranked: Ranked, lists: Sequence[list[Hit]], asked: int, further: Further
+    ) -> list[Visit]:
+        """Survivors one node would have come across: a bucket of ties is deduplicated as a whole.
+
+        Our sequence rule makes every bucket a single hit, so the bucket that the page cuts is read to its end
+        here, with larger limits, up to `maxTotalHits`.
+        """
+        plan = ranked.plan
+        assert plan.distinct is not None
+        if len(ranked.hits) < plan.depth:
+            return list(zip(ranked.hits, ranked.values, strict=True))
+        last = ranked.hits[-1].key[:-1]
+        while (
+            last
+            and asked < plan.max_total_hits
+            and any(len(hits) >= asked and hits[-1].key[:-1] <= last for hits in lists)
+        ):
+            asked = min(max(4 * asked, 100), plan.max_total_hits)
+            answers = await self._scatter.ask(reading, further(plan, asked))
+            lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+        if not last:
+            return list(zip(ranked.hits, ranked.values, strict=True))
+        hits, values = deduplicate(merge(lists), plan.distinct)
+        pairs = zip(hits, values, strict=True)
+        return [(hit, keys) for hit, keys in pairs if hit.key[:-1] <= last]
+
+    async def _count_distinct(self, reading: Reading, ranked: Ranked, visited: list[Visit]) -> None:
+        """Totals and facets without the duplicates a node would have dropped on its way (H8)."""
+        plan = ranked.plan
+        assert plan.distinct is not None
+        exhaustive = plan.query.is_paged
+        answers = await self._scatter.ask(
+            reading,
+            lambda share, _: Ask(
+                "/search", distinct_values(plan, share) if exhaustive else count_only(plan, share)
+            ),
+        )
+        ranked.candidates = sum(answer.value["estimatedTotalHits"] for answer in answers)
+        everything = facet_sum(answers)
+        if exhaustive:
+            values = everything.values(plan.distinct)
+            ranked.total = ranked.candidates - sum(values.values()) + len(values)
+            if ranked.facets is None:
+                return
+        duplicates = duplicates_filter(plan.distinct, [keys for _, keys in visited])
+        if duplicates is None:
+            if not exhaustive:
+                ranked.total = ranked.candidates
+            ranked.facets = everything if plan.query.facets else None
+            return
+        sharing = await self._scatter.ask(
+            reading, lambda share, _: Ask("/search", count_only(plan, share, duplicates))
+        )
+        if not exhaustive:
+            with_value = sum(1 for _, keys in visited if keys)
+            shared = sum(answer.value["estimatedTotalHits"] for answer in sharing)
+            ranked.total = ranked.candidates - (shared - with_value)
+        if ranked.facets is not None:
+            kept = [hit for hit, keys in visited if keys]
+            for answer in sharing:
+                add_facets(everything, answer, sign=-1)
+            for answer in await self._count_hits(reading, ranked, kept):
+                add_facets(everything, answer)
+            ranked.facets = everything
+
+    async def _cut(self, reading: Reading, ranked: Ranked, threshold: float, *, counted: bool) -> None:
+        """Drop hits below the threshold; totals shrink only if the cut was reached (H12)."""
+        kept = [hit for hit in ranked.hits if hit.score >= threshold]
+        reached = len(kept) < ranked.plan.depth
+        ranked.hits = kept
+        ranked.values = ranked.values[: len(kept)]
+        if not reached:
+            if ranked.plan.query.is_paged and counted:
+                await self._count_above(reading, ranked, threshold)
+            return
+        ranked.total = len(kept)
+        if ranked.facets is not None and counted:
+            ranked.facets = facet_sum(await self._count_hits(reading, ranked, kept))
+
+    async def _count_above(self, reading: Reading, ranked: Ranked, threshold: float) -> None:
+        """Exhaustive totals where more hits pass than can be reached: by the nodes' own, unrepaired scores."""
+        answers = await self._scatter.ask(
+            reading, lambda share, _: Ask("/search", above(ranked.plan, share, threshold))
+        )
+        ranked.total = sum(answer.value["totalHits"] for answer in answers)
+        if ranked.facets is not None:
+            ranked.facets = facet_sum(answers)
+
+    async def _count_hits(self, reading: Reading, ranked: Ranked, hits: Sequence[Hit]) -> list[Answer]:
+        """Facets of exactly these hits."""
+        seqs = by_share(ranked, hits)
+        plan = replace(ranked.plan, filter=None)
+
+        def build(share: Share, _: int) -> Ask:
+            return Ask("/search", count_only(plan, share, only(seqs.get(share.node) or [""])))
+
+        return await self._scatter.ask(reading, build, shares=ranked.shares)
+
+    async def fetch_bodies(self, reading: Reading, ranked: Ranked, page: Sequence[Hit]) -> None:
+        """The second phase: give the hits of the page their documents (H19)."""
+        if not ranked.plan.two_phase or not page:
+            return
+        seqs: dict[int, list[str]] = {}
+        for hit in page:
+            seqs.setdefault(hit.share, []).append(hit.seq)
+
+        def build(share: Share, origin: int) -> Ask | None:
+            mine = seqs.get(origin)
+            return Ask("/search", winners(ranked.plan, share, mine)) if mine else None
+
+        answers = await self._scatter.ask(reading, build, shares=ranked.shares)
+        bodies: dict[str, dict[str, Any]] = {}
+        for answer in answers:
+            for body in answer.value["hits"]:
+                bodies[body["_miroir_seq"]] = body
+        for hit in page:
+            hit.body = bodies.get(hit.seq, hit.body)
+
+
+def counted_matching(ranked: Ranked, matching: Matching) -> Matching:
+    """What a search counts: its matches without the duplicates that were dropped on the way."""
+    distinct = ranked.plan.distinct
+    dropped = None if distinct is None else duplicates_filter(distinct, [keys for _, keys in ranked.visited])
+    if dropped is None:
+        return matching
+    kept = only([hit.seq for hit, _ in ranked.visited])
+    return Matching(matching.body, join_filters(matching.filter, f"(NOT {dropped}) OR {kept}"))
+
+
+def by_share(ranked: Ranked, hits: Sequence[Hit]) -> dict[str, list[str]]:
+    """Sequences of hits by the node that showed them."""
+    seqs: dict[str, list[str]] = {}
+    for hit in hits:
+        seqs.setdefault(ranked.shares[hit.share].node, []).append(hit.seq)
+    return seqs
+
+
+def facet_sum(answers: Sequence[Answer]) -> FacetSum:
+    """The facets of several answers added up."""
+    total = FacetSum()
+    for answer in answers:
+        add_facets(total, answer)
+    return total
+
+
+def add_facets(total: FacetSum, answer: Answer, sign: int = 1) -> None:
+    """Add one answer's facets, or take them off."""
+    distribution = answer.value.get("facetDistribution") or {}
+    total.add(distribution, answer.value.get("facetStats") or {}, sign)
+
+
+def _without_distinct(plan: SearchPlan, limit: int) -> Builder:
+    return lambda share, _: Ask("/search", undropped(plan, share, limit))
+
+
+def _deeper(plan: SearchPlan, limit: int) -> Builder:
+    return lambda share, _: Ask("/search", deeper(plan, share, limit))

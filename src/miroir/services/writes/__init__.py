@@ -1,0 +1,1 @@
+"""Carries writes out: log, sequencer, lanes, ends of tasks."""

@@ -1,0 +1,113 @@
+"""Settings that somebody changed directly on a node: found, and set right from what clients asked of us.
+
+Every lane that is at rest is looked at once after a start, now and then, and at once when its node shows a settings task
+that is not ours: a request of ours may arrive late, after newer ones, while nobody is there to see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import structlog
+
+from miroir.core.records import IndexState
+from miroir.core.writes.node_settings import node_settings, with_removed
+from miroir.core.writes.settings_drift import drifted
+from miroir.core.writes.write_limits import WriteLimits
+from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
+from miroir.services.cluster import Cluster
+from miroir.services.writes.lanes import Delivery
+from miroir.services.writes.tracks import Track
+
+log = structlog.get_logger()
+
+_TRIES = 3
+
+
+class Drift:
+    """One loop over all lanes."""
+
+    def __init__(
+        self,
+        transport: NodeTransport,
+        cluster: Cluster,
+        delivery: Delivery,
+        limits: WriteLimits,
+        *,
+        is_changing: Callable[[str], bool],
+    ) -> None:
+        """`is_changing` tells whether an index's settings are being rolled out."""
+        self._transport = transport
+        self._cluster = cluster
+        self._delivery = delivery
+        self._limits = limits
+        self._is_changing = is_changing
+        self._seen: dict[tuple[str, str], int] = {}  #: foreign settings tasks already looked at
+        #: lane -> (what it should have, how often it was sent): a node that does not take it is left alone
+        self._sent: dict[tuple[str, str], tuple[IndexState, int]] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        next_sweep = loop.time() + self._limits.drift_interval_s
+        while True:
+            await asyncio.sleep(self._limits.poll_slow_s)
+            everybody = loop.time() >= next_sweep
+            if everybody:
+                next_sweep = loop.time() + self._limits.drift_interval_s
+            for key, track in list(self._delivery.tracks.items()):
+                # Unseen: what reached the node before this process began, late, nobody has looked at.
+                suspect = track.lane.foreign_settings > self._seen.get(key, -1)
+                if (everybody or suspect) and self._is_calm(track):
+                    self._seen[key] = track.lane.foreign_settings
+                    await self._look(track)
+
+    def _is_calm(self, track: Track) -> bool:
+        """Whether the lane's node must have exactly the visible settings now."""
+        record = self._cluster.lanes.get((track.physical, track.node))
+        sequenced = self._cluster.sequenced.indexes.get(track.physical)
+        visible = self._cluster.visible.indexes.get(track.physical)
+        return (
+            track.node in self._cluster.live
+            and track.lane.idle
+            and not (record is not None and record.lagging)
+            and not self._is_changing(track.physical)
+            and sequenced is not None
+            and visible is not None
+            and sequenced.settings == visible.settings
+        )
+
+    async def _look(self, track: Track) -> None:
+        state = self._cluster.visible.indexes[track.physical]
+        wanted = node_settings(state.settings, exact=state.exact)
+        path = f"/indexes/{quote(track.physical)}/settings"
+        shown = await self._ask(NodeRequest(track.node, "GET", path, content_type=None))
+        if shown is None or not self._is_calm(track):
+            return
+        differing = drifted(shown, wanted)
+        key = (track.physical, track.node)
+        if not differing:
+            self._sent.pop(key, None)
+            return
+        before, tries = self._sent.get(key, (state, 0))
+        tries = tries if before.settings == state.settings else 0
+        if tries >= _TRIES:
+            return
+        self._sent[key] = (state, tries + 1)
+        log.warning("settings_drifted", node=track.node, index=track.physical, keys=differing)
+        body = orjson.dumps(with_removed(wanted, shown))
+        await self._ask(NodeRequest(track.node, "PATCH", path, body=body))
+        # Its own task will be seen as a foreign one, and the result be looked at again.
+
+    async def _ask(self, request: NodeRequest) -> dict[str, Any] | None:
+        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
+        try:
+            answer = await self._transport.send(request, deadline=deadline)
+            value = orjson.loads(answer.body) if answer.status in (200, 202) else None
+        except (NodeError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None

@@ -1,0 +1,77 @@
+"""Indexes that nodes still hold though the cluster has none of that name: swept away, again and again.
+
+A request that was late, or sent twice, may make an index anew after its last op; a node may be down when an index is
+dropped. A physical uid is never used twice, so what is in no catalogue now will never be again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from urllib.parse import quote
+
+import orjson
+import structlog
+
+from miroir.core.topology import NodeId
+from miroir.core.writes.write_limits import WriteLimits
+from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
+from miroir.services.cluster import Cluster
+
+log = structlog.get_logger()
+
+_OURS = re.compile(r"miroir-\d{6,}")
+_PAGE = 1000
+_PAGES_MAX = 100
+
+
+class Leftovers:
+    """One loop over all nodes."""
+
+    def __init__(self, transport: NodeTransport, cluster: Cluster, limits: WriteLimits) -> None:
+        self._transport = transport
+        self._cluster = cluster
+        self._limits = limits
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(self._limits.sweep_interval_s)
+            for node in sorted(self._cluster.live):
+                await self.sweep(node)
+
+    async def sweep(self, node: NodeId) -> None:
+        """Remove from one node what belongs to no index."""
+        try:
+            for physical in await self._held(node):
+                if not self._is_known(physical):
+                    log.warning("leftover_index_removed", node=node, index=physical)
+                    await self._ask(
+                        NodeRequest(node, "DELETE", f"/indexes/{quote(physical)}", content_type=None)
+                    )
+        except (NodeError, ValueError, KeyError):
+            return  # next time
+
+    async def _held(self, node: NodeId) -> list[str]:
+        found: list[str] = []
+        for page in range(_PAGES_MAX):
+            query = f"limit={_PAGE}&offset={page * _PAGE}"
+            listed = orjson.loads(
+                await self._ask(NodeRequest(node, "GET", "/indexes", query, content_type=None))
+            )
+            found.extend(index["uid"] for index in listed["results"] if _OURS.fullmatch(index["uid"]))
+            if len(listed["results"]) < _PAGE:
+                break
+        return found
+
+    async def _ask(self, request: NodeRequest) -> bytes:
+        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
+        answer = await self._transport.send(request, deadline=deadline)
+        return answer.body
+
+    def _is_known(self, physical: str) -> bool:
+        """In the catalogue of the sequencer, or in the snapshot: what is in neither is durably gone."""
+        snapshot = self._cluster.snapshot()
+        return physical in self._cluster.sequenced.indexes or any(
+            index.physical_uid == physical for index in snapshot.indexes.values()
+        )

@@ -1,0 +1,160 @@
+"""After an op that nodes refused in part: the book, the counts and the replicas made to agree again.
+
+The op is noted in the transaction that ends its task, so that a crash forgets nothing. Then, with the index held and
+everything sequenced applied, its documents are read from a covering set and the book follows what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from miroir.core.hashing import shard_of
+from miroir.core.reads.covering import cover
+from miroir.core.records import OpRecord, Resolution, decode, encode
+from miroir.core.topology import IndexView, NodeId
+from miroir.core.writes.document_ids import document_ids
+from miroir.core.writes.mending import MendingRecord
+from miroir.core.writes.ops import Action
+from miroir.core.writes.task_state import Verdict
+from miroir.meili.codes import ApiError
+from miroir.ports.store import Reader, Store, Table, Tx
+from miroir.services.cluster import Cluster
+from miroir.services.document_pages import PAGE, DocumentPages
+from miroir.services.writes.oplog import OpLog
+from miroir.services.writes.sequencer import Sequencer
+
+log = structlog.get_logger()
+
+_PREFIX = "mending"
+#: longest time that writes of an index wait for one try, and the pause between two tries
+_HOLD_S = 10.0
+_PAUSE_S = 1.0
+_LOOK_S = 0.02
+
+
+class Mending:
+    """Remembers refused ops; one loop settles them."""
+
+    def __init__(
+        self, store: Store, oplog: OpLog, cluster: Cluster, sequencer: Sequencer, pages: DocumentPages
+    ) -> None:
+        self._store = store
+        self._log = oplog
+        self._cluster = cluster
+        self._sequencer = sequencer
+        self._pages = pages
+        self._wake = asyncio.Event()
+        self.open_records: dict[int, MendingRecord] = {}
+
+    def open(self) -> None:
+        """Take up what a process before did not settle."""
+
+        def load(reader: Reader) -> dict[int, MendingRecord]:
+            rows = reader.scan(Table.META, (_PREFIX,))
+            return {int(key[1]): decode(MendingRecord, row) for key, row in rows}
+
+        self.open_records = self._store.read(load)
+        self._wake.set()
+
+    # --- from the completion --------------------------------------------------------------------
+
+    def record(self, op: OpRecord, resolution: Resolution, verdict: Verdict) -> MendingRecord | None:
+        """What is to be settled after an op; None when nodes did what the sequencer expected."""
+        refused = verdict.error is not None and resolution.error is None
+        if not refused or resolution.physical is None or resolution.action not in (Action.ADD, Action.DELETE):
+            return None
+        ids = list(resolution.ids)
+        if resolution.action == Action.ADD and resolution.primary_key is not None:
+            documents = self._log.payload(op.id) or []
+            ids.extend(document_ids(documents, resolution.primary_key))
+        whole = verdict.failed_shards.issuperset(resolution.shards)
+        return MendingRecord(physical=resolution.physical, ids=list(dict.fromkeys(ids)), whole=whole)
+
+    @staticmethod
+    def store(tx: Tx, records: dict[int, MendingRecord]) -> None:
+        """Part of the transaction that ends the ops."""
+        tx.put_many(Table.META, (((_PREFIX, op), encode(record)) for op, record in records.items()))
+
+    def add(self, records: dict[int, MendingRecord]) -> None:
+        """They are in the store."""
+        if records:
+            self.open_records.update(records)
+            self._wake.set()
+
+    # --- settling -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self.open_records:
+                for physical in sorted({record.physical for record in self.open_records.values()}):
+                    await self._try(physical)
+                if self.open_records:
+                    await asyncio.sleep(_PAUSE_S)
+
+    async def _try(self, physical: str) -> None:
+        until = asyncio.get_running_loop().time() + _HOLD_S
+        async with self._sequencer.hold(physical):
+            while self._busy(physical):
+                if asyncio.get_running_loop().time() > until:
+                    return
+                await asyncio.sleep(_LOOK_S)
+            await self._settle(physical)
+
+    def _busy(self, physical: str) -> bool:
+        """Whether a sequenced op of the index has not ended."""
+        resolutions = self._log.resolutions
+        return any(
+            op.stage == "sequenced" and op.id in resolutions and resolutions[op.id].physical == physical
+            for op in self._log.ops.values()
+        )
+
+    async def _settle(self, physical: str) -> None:
+        records = {op: record for op, record in self.open_records.items() if record.physical == physical}
+        view = next(
+            (v for v in self._cluster.snapshot().indexes.values() if v.physical_uid == physical), None
+        )
+        ids = list(dict.fromkeys(one for record in records.values() for one in record.ids))
+        held: dict[str, dict[str, Any]] | None = {}
+        if view is not None:
+            held = await self._held(view, ids)
+        if held is None:
+            return
+        whole = all(record.whole for record in records.values())
+
+        def settled(tx: Tx) -> None:
+            tx.delete_many(Table.META, ((_PREFIX, op) for op in records))
+
+        if view is None:
+            await self._store.transact(settled)  # the index is gone
+        else:
+            await self._sequencer.mend(physical, ids, held, left_nothing=whole, also=settled)
+        for op in records:
+            self.open_records.pop(op, None)
+        log.info("refused_ops_settled", index=physical, ops=len(records), kept=len(held))
+
+    async def _held(self, view: IndexView, ids: list[str]) -> dict[str, dict[str, Any]] | None:
+        """Those of the documents that exist, by id; None when some shard cannot be read now."""
+        state = self._cluster.sequenced.indexes.get(view.physical_uid)
+        if state is None or state.primary_key is None:
+            return {}
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(ids), PAGE):
+            covering = cover(self._cluster.snapshot(), view, rotation=0)
+            if covering.missing:
+                return None
+            holder = {shard: share.node for share in covering.shares for shard in share.shards}
+            wanted: dict[NodeId, list[str]] = {}
+            for one in ids[start : start + PAGE]:
+                wanted.setdefault(holder[shard_of(one, view.shard_count)], []).append(one)
+            for node, mine in sorted(wanted.items()):
+                answer = await self._pages.fetch(view, node, {"ids": mine, "limit": len(mine)})
+                if answer is None or isinstance(answer, ApiError):
+                    return None
+                found.update(zip(document_ids(answer, state.primary_key), answer, strict=True))
+        return found

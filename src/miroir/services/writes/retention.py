@@ -1,0 +1,184 @@
+"""What the log may forget: ops every lane is done with, after a while; the oldest finished tasks above a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import islice
+
+import msgspec
+import structlog
+
+from miroir.core.records import LaneRecord
+from miroir.core.topology import ReplicaState
+from miroir.core.writes.write_limits import WriteLimits
+from miroir.meili.tasks import FINISHED
+from miroir.ports.store import Store, StoreError, Table, Tx
+from miroir.services.cluster import Cluster
+from miroir.services.tasks import Tasks
+from miroir.services.writes.lanes import Delivery
+from miroir.services.writes.node_requests import STEPS, RequestWriter, op_of
+from miroir.services.writes.oplog import OpLog
+
+log = structlog.get_logger()
+
+_INTERVAL_S = 1.0
+_DROP_MAX = 5000
+_INDEXES_MAX = 100
+#: states of replicas that no move is about
+_AT_REST = (ReplicaState.IN_SYNC, ReplicaState.STALE)
+#: part of the tasks that goes at once when there are too many, as Meilisearch does
+_TASKS_CUT = 10
+
+
+class Retention:
+    """Drops what nobody needs, once a second."""
+
+    def __init__(
+        self,
+        store: Store,
+        log: OpLog,
+        cluster: Cluster,
+        delivery: Delivery,
+        writer: RequestWriter,
+        tasks: Tasks,
+        limits: WriteLimits,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._cluster = cluster
+        self._delivery = delivery
+        self._writer = writer
+        self._tasks = tasks
+        self._limits = limits
+        self._now_ns = now_ns
+        self.copies_need: Callable[[], dict[str, int]] = dict  #: index -> first op that a copy may need
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            try:
+                await self.sweep()
+            except StoreError as error:
+                log.error("retention_refused_by_store", error=str(error))  # next time
+
+    async def sweep(self) -> None:
+        """One round."""
+        await self._drop_ops()
+        await self._drop_indexes()
+        await self._drop_tasks()
+        await self._log.forget_keys()
+
+    async def _drop_ops(self) -> None:
+        """Ops whose task ended a while ago and that every lane has behind it."""
+        needed = _Needed(self._delivery, self.copies_need())
+        before = self._now_ns() - int(self._limits.keep_done_s * 1e9)
+        victims: list[int] = []
+        held: set[str] = set()
+        for op_id in sorted(self._log.ops):
+            op = self._log.ops[op_id]
+            resolution = self._log.resolutions.get(op_id)
+            physical = (resolution.physical if resolution is not None else None) or ""
+            task = self._log.tasks.get(op_id)
+            young = task is not None and (task.finished_at or before + 1) > before
+            if op.stage != "done" or young or op_id >= needed.first(physical, op_id + 1):
+                held.add(physical)
+            elif physical not in held or not physical:
+                victims.append(op_id)
+            if len(victims) >= _DROP_MAX:
+                break
+        if not victims:
+            return
+        last: dict[str, int] = {}
+        for op_id in victims:
+            resolution = self._log.resolutions.get(op_id)
+            if resolution is not None and resolution.physical is not None:
+                last[resolution.physical] = op_id
+        lanes = self._forget(last)
+        await self._log.drop(victims, lanes)
+        self._cluster.lanes.update(lanes)
+        for op_id in victims:
+            self._writer.forget(op_id)
+
+    async def _drop_indexes(self) -> None:
+        """Every row of indexes that are in no catalogue, once nothing in the log or on its way is about them.
+
+        A node that was down when its index was dropped loses it to the sweep for leftovers.
+        """
+        cluster = self._cluster
+        gone = [
+            physical
+            for physical, record in cluster.placement.items()
+            if physical not in cluster.sequenced.indexes
+            and physical not in cluster.visible.indexes
+            and all(state in _AT_REST for replicas in record.shards for state in replicas.values())
+        ]
+        if not gone:
+            return
+        needed = {resolution.physical for resolution in self._log.resolutions.values()} | set(
+            self.copies_need()
+        )
+        victims = [physical for physical in gone if physical not in needed][:_INDEXES_MAX]
+        if not victims:
+            return
+
+        def store(tx: Tx) -> None:
+            for physical in victims:
+                tx.delete(Table.PLACEMENT, (physical,))
+                for table in (Table.LANES, Table.DOCUMENTS):
+                    tx.delete_prefix(table, (physical,))
+                for kind in ("fields", "vocabulary"):
+                    tx.delete_prefix(Table.META, (kind, physical))
+
+        await self._store.transact(store)
+        for physical in victims:
+            for track in self._delivery.tracks.of_index(physical):
+                self._delivery.end(physical, track.node)
+        lanes = set(victims)
+        for key in [key for key in cluster.lanes if key[0] in lanes]:
+            cluster.lanes.pop(key)
+        for physical in victims:
+            cluster.placement.pop(physical)
+        cluster.publish()
+        log.info("dropped_indexes_forgotten", indexes=len(victims))
+
+    def _forget(self, last: dict[str, int]) -> dict[tuple[str, str], LaneRecord]:
+        """Lanes of the indexes, without their steps up to the ops given."""
+        changed = {}
+        for physical, op_id in last.items():
+            for track in self._delivery.tracks.of_index(physical):
+                key = (physical, str(track.node))
+                track.lane.forget((op_id + 1) * STEPS)
+                record = self._cluster.lanes.get(key, LaneRecord())
+                forgotten = max(record.forgotten, track.lane.forgotten)
+                changed[key] = msgspec.structs.replace(record, forgotten=forgotten)
+        return changed
+
+    async def _drop_tasks(self) -> None:
+        count = len(self._log.tasks)
+        if count <= self._limits.tasks_max:
+            return
+        ended = (uid for uid in self._log.tasks.oldest(FINISHED) if uid not in self._log.ops)
+        await self._tasks.remove(list(islice(ended, max(1, count // _TASKS_CUT))))
+
+
+class _Needed:
+    """First op of each index that a lane or a copy needs, found when it is asked for: most indexes rest."""
+
+    def __init__(self, delivery: Delivery, copies: dict[str, int]) -> None:
+        self._delivery = delivery
+        self._copies = copies
+        self._found: dict[str, int | None] = {}
+
+    def first(self, physical: str, nothing: int) -> int:
+        """`nothing` when no op of the index is needed."""
+        if physical not in self._found:
+            undone = (track.lane.undone for track in self._delivery.tracks.of_index(physical))
+            ops = [op_of(step) for step in undone if step is not None]
+            if physical in self._copies:
+                ops.append(self._copies[physical])
+            self._found[physical] = min(ops, default=None)
+        found = self._found[physical]
+        return nothing if found is None else found
