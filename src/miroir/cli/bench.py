@@ -24,7 +24,8 @@ import aiohttp
 import click
 import orjson
 
-from miroir.cli import sample
+from miroir.cli import bench_moving, sample
+from miroir.cli.bench_moving import Moving
 from miroir.cli.children import Child, Program
 from miroir.cli.client import Client, wait_until
 from miroir.cli.cluster_dir import ClusterDir
@@ -51,7 +52,7 @@ QUERIES: tuple[tuple[str, dict[str, object]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the command line asked for. `seconds`: of each search measurement."""
+    """What the command line asked for. `seconds`: of each search measurement; `move_documents` 0: none are moved."""
 
     nodes: int
     replication_factor: int
@@ -59,6 +60,7 @@ class Wishes:
     engine: str
     meilisearch: Path | None
     seconds: float
+    move_documents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,10 @@ def run(wishes: Wishes, environ: Mapping[str, str]) -> None:
             ingest_cluster = _ingest(client, pid)
             through = asyncio.run(_search(url, wishes.seconds, pid))
             poll_ms = _poll(client, pid)
-    _report((ingest_one, direct), (ingest_cluster, through), poll_ms)
+        _report((ingest_one, direct), (ingest_cluster, through), poll_ms)
+        if wishes.move_documents and wishes.nodes > wishes.replication_factor:
+            for name, value in _move(wishes, where / "moving", binary).rows():
+                click.echo(f"{name:<44}{value:>18}")
 
 
 def _report(
@@ -161,15 +166,30 @@ def _poll(client: Client, pid: int) -> float | None:
     return _each_ms(before, _cpu_s(pid), POLLS)
 
 
+def _move(wishes: Wishes, data: Path, binary: Path | None) -> Moving:
+    """A cluster of its own, each node holding `move_documents`; the first one is emptied."""
+    total = wishes.move_documents * wishes.nodes // wishes.replication_factor
+    with _cluster(wishes, data, binary) as (url, _):
+        bench_moving.fill(Client(url, KEY, timeout_s=120.0), _write, total)
+        cluster = ClusterDir(data).cluster()
+        assert cluster is not None
+        admin = Client(url, cluster["admin_key"], timeout_s=120.0)
+        requests = [
+            (f"{url}/indexes/{bench_moving.INDEX}/search", orjson.dumps(query))
+            for uid, query in QUERIES
+            if uid == "packages"
+        ]
+
+        async def searches(going_on: Callable[[], bool]) -> list[float]:
+            async with _session() as session:
+                return await _while(going_on, session, requests)
+
+        return asyncio.run(bench_moving.empty(admin, cluster["nodes"][0]["id"], searches))
+
+
 async def _search(url: str, seconds: float, pid: int | None) -> Searching:
     requests = [(f"{url}/indexes/{uid}/search", orjson.dumps(query)) for uid, query in QUERIES]
-    # Plain answers: compressed ones are sent in pieces by some servers and then wait for acknowledgements.
-    headers = {
-        "Authorization": f"Bearer {KEY}",
-        "Content-Type": "application/json",
-        "Accept-Encoding": "identity",
-    }
-    async with aiohttp.ClientSession(headers=headers) as session:
+    async with _session() as session:
         await _for(0.5, session, requests)  # warm up: connections, caches
         alone = await _for(seconds / 2, session, requests)
         cpu_before, begun = _cpu_s(pid), time.perf_counter()
@@ -182,16 +202,36 @@ async def _search(url: str, seconds: float, pid: int | None) -> Searching:
     return Searching(count / took, statistics.median(alone) * 1000, cpu_ms)
 
 
+def _session() -> aiohttp.ClientSession:
+    # Plain answers: compressed ones are sent in pieces by some servers and then wait for acknowledgements.
+    headers = {
+        "Authorization": f"Bearer {KEY}",
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+    }
+    return aiohttp.ClientSession(headers=headers)
+
+
 async def _for(
     seconds: float, session: aiohttp.ClientSession, requests: list[tuple[str, bytes]], first: int = 0
 ) -> list[float]:
+    """As `_while`, for a time."""
+    end = time.perf_counter() + seconds
+    return await _while(lambda: time.perf_counter() < end, session, requests, first)
+
+
+async def _while(
+    going_on: Callable[[], bool],
+    session: aiohttp.ClientSession,
+    requests: list[tuple[str, bytes]],
+    first: int = 0,
+) -> list[float]:
     """Latencies of one client that asks again as soon as it has its answer."""
     latencies: list[float] = []
-    end = time.perf_counter() + seconds
     for url, body in itertools.islice(itertools.cycle(requests), first, None):
-        begun = time.perf_counter()
-        if begun >= end:
+        if not going_on():
             break
+        begun = time.perf_counter()
         async with session.post(url, data=body) as answer:
             text = await answer.read()
             if answer.status != 200:

@@ -165,6 +165,13 @@ def dump_import(file: Path, url: str | None, master_key: str | None, data: Path)
 @click.option(
     "--seconds", type=click.FloatRange(1.0, 60.0), default=6.0, show_default=True, help="Per measurement."
 )
+@click.option(
+    "--move-documents",
+    type=click.IntRange(0),
+    default=50_000,
+    show_default=True,
+    help="Documents on the node that is emptied; 0 leaves that out.",
+)
 def bench(**wishes: object) -> None:
     """Measure a local cluster against one node, in one run, as ratios."""
     from miroir.cli.bench import Wishes, run
