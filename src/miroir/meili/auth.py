@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, FilterValue
-from miroir.meili.decode import compact_json
+from miroir.meili.refusals import compact_json
 from miroir.meili.tenant_tokens import read_tenant_token
 
 

@@ -3,15 +3,14 @@
 A decoder is a function `(value, path, code) -> T`: it returns the decoded value or raises `ApiError(code, ...)`.
 `path` says where the value stands, as messages print it: `""` is the root, `.queries[0].limit` a member.
 
-Objects and query strings are described by tables of `Field`:
+Objects are described by tables of `Field`, and so are query strings (`query_params.py`):
 
     FIELDS = fields(
         Field("q", string, "invalid_search_q", nullable=True),
         Field("limit", integer, "invalid_search_limit"),
         Field("indexUid", index_uid, "invalid_index_uid", required="missing_index_uid"),
     )
-    found = object_fields(body, FIELDS)                       # JSON: {"q": ..., "limit": ...}, only what was sent
-    found = param_fields(query_pairs(request.query), PARAMS)  # query string, with the `param_*` decoders
+    found = object_fields(body, FIELDS)  # {"q": ..., "limit": ...}, only what was sent
 
 The result holds the fields that were sent, by their JSON name; a nullable field sent as null is None.
 Members are checked in the order they were sent, missing fields after that, so the first error is the server's.
@@ -20,157 +19,28 @@ Unknown-field lists print in the order of the table. `snake` gives the attribute
 
 from __future__ import annotations
 
-import json
 import re
 import uuid as uuids
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NoReturn
-from urllib.parse import parse_qsl
-
-import orjson
-from rapidfuzz.distance import DamerauLevenshtein
+from typing import Any
 
 from miroir.meili.codes import ApiError
+from miroir.meili.refusals import (
+    BAD_REQUEST,
+    U64_MAX,
+    invalid,
+    kind_of,
+    missing_field,
+    one_of,
+    unknown_field,
+    unknown_value,
+    wrong_kind,
+)
 
 #: (value, path, code) -> decoded; raises ApiError(code, ...)
 Decoder = Callable[[Any, str, str], Any]
-
-BAD_REQUEST = "bad_request"
-U32_MAX = 2**32 - 1
-U64_MAX = 2**64 - 1
-
-_KIND_ORDER = ("null", "boolean", "integer", "negative", "number", "string", "array", "object")
-_KIND_NAMES = {
-    "null": "null",
-    "boolean": "a boolean",
-    "integer": "a positive integer",
-    "negative": "a negative integer",
-    "number": "a number",
-    "string": "a string",
-    "array": "an array",
-    "object": "an object",
-}
-
-
-# --- words of the messages ----------------------------------------------------------------------
-
-
-def compact_json(value: object) -> str:
-    """JSON as the server echoes it: no spaces, floats with their `.0`."""
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # integers beyond 64 bits
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def kind_of(value: object) -> str:
-    """One of null, boolean, integer, negative, number, string, array, object."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        if value > U64_MAX or value < -(2**63):
-            return "number"
-        return "integer" if value >= 0 else "negative"
-    if isinstance(value, float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list | tuple) else "object"
-
-
-def describe_kinds(kinds: Iterable[str]) -> str:
-    """`a string or an array`, `null, a boolean, or a number`; integers and numbers merge."""
-    wanted = set(kinds)
-    if "number" in wanted:
-        wanted -= {"integer", "negative"}
-    names = [_KIND_NAMES[kind] for kind in _KIND_ORDER if kind in wanted]
-    if {"integer", "negative"} <= wanted:
-        at = names.index(_KIND_NAMES["integer"])
-        names[at : at + 2] = ["an integer"]
-    if len(names) <= 2:
-        return " or ".join(names)
-    return ", ".join(names[:-1]) + ", or " + names[-1]
-
-
-def describe_value(value: object) -> str:
-    """``a string: `"10"` ``, or just `null`."""
-    kind = kind_of(value)
-    return "null" if kind == "null" else f"{_KIND_NAMES[kind]}: `{compact_json(value)}`"
-
-
-def one_of(names: Iterable[str]) -> str:
-    """``expected one of `a`, `b` ``."""
-    return "expected one of " + ", ".join(f"`{name}`" for name in names)
-
-
-def did_you_mean(received: str, accepted: Iterable[str]) -> str:
-    """``did you mean `x`? `` for the closest accepted name within the distance its length allows, or nothing."""
-    size = len(received.encode())
-    allowed = (
-        0
-        if size <= 3
-        else 1
-        if size <= 7
-        else 2
-        if size <= 12
-        else 3
-        if size <= 17
-        else 4
-        if size <= 24
-        else 5
-    )
-    if not allowed:
-        return ""
-    best, name = min(
-        ((DamerauLevenshtein.distance(received, name), name) for name in accepted),
-        key=lambda pair: pair[0],
-        default=(allowed + 1, ""),
-    )
-    return f"did you mean `{name}`? " if best <= allowed else ""
-
-
-def at(path: str, article: str = " at") -> str:
-    """`` at `.path` ``, nothing at the root."""
-    return f"{article} `{path}`" if path else ""
-
-
-# --- refusals -----------------------------------------------------------------------------------
-
-
-def wrong_kind(value: object, path: str, code: str, *expected: str) -> NoReturn:
-    """``Invalid value type at `.limit`: expected a positive integer, but found a string: `"10"` ``."""
-    raise ApiError(
-        code,
-        f"Invalid value type{at(path)}: expected {describe_kinds(expected)}, but found {describe_value(value)}",
-    )
-
-
-def invalid(message: str, path: str, code: str) -> NoReturn:
-    """``Invalid value at `.uid`: <message>``; no path at the root."""
-    raise ApiError(code, f"Invalid value{at(path)}: {message}")
-
-
-def unknown_value(value: str, path: str, code: str, accepted: Sequence[str]) -> NoReturn:
-    """``Unknown value `x` at `.proximityPrecision`: expected one of …``."""
-    raise ApiError(
-        code, f"Unknown value `{value}`{at(path)}: {did_you_mean(value, accepted)}{one_of(accepted)}"
-    )
-
-
-def unknown_field(name: str, path: str, code: str, accepted: Sequence[str]) -> NoReturn:
-    """``Unknown field `foo` inside `.typoTolerance`: did you mean `x`? expected one of …``."""
-    where = at(path, " inside")
-    raise ApiError(code, f"Unknown field `{name}`{where}: {did_you_mean(name, accepted)}{one_of(accepted)}")
-
-
-def missing_field(name: str, path: str, code: str = BAD_REQUEST) -> NoReturn:
-    """``Missing field `uid` inside `.queries[0]` ``."""
-    raise ApiError(code, f"Missing field `{name}`{at(path, ' inside')}")
-
 
 # --- decoders of JSON values --------------------------------------------------------------------
 
@@ -399,106 +269,3 @@ def snake(name: str) -> str:
 def arguments(found: Mapping[str, Any], *, keep_none: bool = False) -> dict[str, Any]:
     """Keyword arguments of a dataclass from found members: snake case, nulls dropped so that defaults apply."""
     return {snake(name): value for name, value in found.items() if keep_none or value is not None}
-
-
-# --- query strings ------------------------------------------------------------------------------
-
-
-def query_pairs(query: str) -> list[tuple[str, str]]:
-    """Parameters of a raw query string, decoded, in order."""
-    return parse_qsl(query, keep_blank_values=True, errors="replace")
-
-
-def param_fields(
-    pairs: Iterable[tuple[str, str]], accepted: Fields, code: str = BAD_REQUEST
-) -> dict[str, Any]:
-    """The sent parameters, decoded, by name. Of a repeated parameter the last one counts."""
-    found: dict[str, Any] = {}
-    for name, text in dict(pairs).items():
-        field = accepted.get(name)
-        if field is None:
-            raise ApiError(
-                code, f"Unknown parameter `{name}`: {did_you_mean(name, accepted)}{one_of(accepted)}"
-            )
-        found[name] = field.decode(text, name, field.code)
-    for field in accepted.values():
-        if field.required is not None and field.name not in found:
-            raise ApiError(field.required, f"Missing parameter `{field.name}`")
-    return found
-
-
-def invalid_param(message: str, name: str, code: str) -> NoReturn:
-    """``Invalid value in parameter `uids[1]`: <message>``."""
-    raise ApiError(code, f"Invalid value{at(name, ' in parameter')}: {message}")
-
-
-def param_string(text: str, name: str, code: str) -> str:
-    """Any text."""
-    return text
-
-
-_DIGITS = re.compile(r"\+?[0-9]+")
-
-
-def param_integer_up_to(maximum: int) -> Decoder:
-    """A decoder of unsigned decimal integers."""
-
-    def decode(text: str, name: str, code: str) -> int:
-        if not _DIGITS.fullmatch(text) or int(text) > maximum:
-            invalid_param(f"could not parse `{text}` as a positive integer", name, code)
-        return int(text)
-
-    return decode
-
-
-param_integer = param_integer_up_to(U64_MAX)
-param_u32 = param_integer_up_to(U32_MAX)
-
-
-def param_boolean(text: str, name: str, code: str) -> bool:
-    """`true` or `false`."""
-    if text not in ("true", "false"):
-        message = f"could not parse `{text}` as a boolean, expected either `true` or `false`"
-        invalid_param(message, name, code)
-    return text == "true"
-
-
-def param_enum(*accepted: str) -> Decoder:
-    """A decoder of one of some words."""
-
-    def decode(text: str, name: str, code: str) -> str:
-        if text not in accepted:
-            where = at(name, " for parameter")
-            raise ApiError(
-                code, f"Unknown value `{text}`{where}: {did_you_mean(text, accepted)}{one_of(accepted)}"
-            )
-        return text
-
-    return decode
-
-
-def param_list(item: Decoder = param_string) -> Decoder:
-    """A decoder of comma lists, to a tuple; the empty text is the empty list. The path shows an index only when there is more than one member."""
-
-    def decode(text: str, name: str, code: str) -> tuple[Any, ...]:
-        members = text.split(",") if text else []
-        many = len(members) > 1
-        return tuple(item(member, f"{name}[{i}]" if many else name, code) for i, member in enumerate(members))
-
-    return decode
-
-
-def param_star_or_list(item: Decoder = param_string) -> Decoder:
-    """A decoder of comma lists in which `*` stands for everything: then the result is None (all members are checked)."""
-
-    def decode(text: str, name: str, code: str) -> tuple[Any, ...] | None:
-        members = text.split(",") if text else []
-        many = len(members) > 1
-        found = tuple(
-            item(member, f"{name}[{i}]" if many else name, code)
-            for i, member in enumerate(members)
-            if member != "*"
-        )
-        return None if "*" in members else found
-
-    return decode

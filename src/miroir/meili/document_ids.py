@@ -6,7 +6,7 @@ import re
 from typing import Any, NoReturn
 
 from miroir.meili.codes import ApiError
-from miroir.meili.decode import U64_MAX, at, compact_json
+from miroir.meili.refusals import U64_MAX, at, compact_json
 
 MAX_ID_BYTES = 511
 _VALID = re.compile(r"[A-Za-z0-9_-]{1,511}")

@@ -9,8 +9,8 @@ import orjson
 
 from miroir.meili.codes import ApiError
 from miroir.meili.csv_payload import read_csv
-from miroir.meili.decode import compact_json
 from miroir.meili.json_text import JsonSyntaxError, Scanner, cut_middle, parse
+from miroir.meili.refusals import compact_json
 
 Format = Literal["json", "ndjson", "csv"]
 Documents = list[dict[str, Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from miroir.meili import decode, filters
+from miroir.meili import decode, filters, query_params, refusals
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import (
     DocumentGet,
@@ -13,11 +13,12 @@ from miroir.meili.commands import (
     DocumentsQuery,
     DocumentsWrite,
 )
-from miroir.meili.decode import Field, compact_json
+from miroir.meili.decode import Field
 from miroir.meili.document_ids import canonical_id
 from miroir.meili.document_payload import Format, invalid_type, read_documents
 from miroir.meili.http import HttpRequest
 from miroir.meili.json_text import JsonSyntaxError, Scanner, loads
+from miroir.meili.refusals import compact_json
 from miroir.meili.search_fields import param_filter
 from miroir.meili.sorting import parse_sorts, split_sort
 
@@ -37,9 +38,11 @@ _FILTER_CODE = "invalid_document_filter"
 
 def _delimiter(text: str, name: str, code: str) -> str:
     if not text:
-        decode.invalid_param("expected a string of one character, but found an empty string", name, code)
+        query_params.invalid_param(
+            "expected a string of one character, but found an empty string", name, code
+        )
     if len(text) > 1:
-        decode.invalid_param(
+        query_params.invalid_param(
             f"expected a string of one character, but found the following string of {len(text)} characters: "
             f"`{text}`",
             name,
@@ -57,16 +60,16 @@ def _skip_creation(text: str, name: str, code: str) -> bool:
 
 
 _WRITE_PARAMS = decode.fields(
-    Field("primaryKey", decode.param_string, "invalid_index_primary_key"),
+    Field("primaryKey", query_params.param_string, "invalid_index_primary_key"),
     Field("csvDelimiter", _delimiter, "invalid_document_csv_delimiter"),
-    Field("customMetadata", decode.param_string, "invalid_index_custom_metadata"),
+    Field("customMetadata", query_params.param_string, "invalid_index_custom_metadata"),
     Field("skipCreation", _skip_creation, "invalid_skip_creation"),
 )
 
 
 def decode_write(request: HttpRequest, kind: Literal["replace", "merge"]) -> DocumentsWrite:
     """POST (replace) or PUT (merge) of documents. Raises ApiError."""
-    found = decode.param_fields(decode.query_pairs(request.query), _WRITE_PARAMS)
+    found = query_params.param_fields(query_params.query_pairs(request.query), _WRITE_PARAMS)
     form = _format(request.headers.get("content-type"), "csvDelimiter" in found)
     documents = read_documents(request.body, form, found.get("csvDelimiter", ","))
     return DocumentsWrite(
@@ -109,7 +112,7 @@ def _no_network(text: str, name: str, code: str) -> bool:
 
 def _ids(value: Any, path: str, code: str) -> tuple[str, ...]:
     if not isinstance(value, list):
-        decode.wrong_kind(value, path, code, "array")
+        refusals.wrong_kind(value, path, code, "array")
     return _canonical_ids(value, code)
 
 
@@ -132,10 +135,10 @@ def _param_sort(text: str, name: str, code: str) -> tuple[str, ...]:
 
 
 _LIST_PARAMS = decode.fields(
-    Field("offset", decode.param_integer, "invalid_document_offset"),
-    Field("limit", decode.param_integer, "invalid_document_limit"),
-    Field("fields", decode.param_star_or_list(), "invalid_document_fields"),
-    Field("retrieveVectors", decode.param_boolean, "invalid_document_retrieve_vectors"),
+    Field("offset", query_params.param_integer, "invalid_document_offset"),
+    Field("limit", query_params.param_integer, "invalid_document_limit"),
+    Field("fields", query_params.param_star_or_list(), "invalid_document_fields"),
+    Field("retrieveVectors", query_params.param_boolean, "invalid_document_retrieve_vectors"),
     Field("ids", _param_ids, "invalid_document_ids"),
     Field("filter", param_filter, _FILTER_CODE),
     Field("sort", _param_sort, "invalid_document_sort"),
@@ -152,8 +155,8 @@ _FETCH_FIELDS = decode.fields(
     Field("useNetwork", decode.boolean, "invalid_document_use_network", nullable=True),
 )
 _GET_PARAMS = decode.fields(
-    Field("fields", decode.param_star_or_list(), "invalid_document_fields"),
-    Field("retrieveVectors", decode.param_boolean, "invalid_document_retrieve_vectors"),
+    Field("fields", query_params.param_star_or_list(), "invalid_document_fields"),
+    Field("retrieveVectors", query_params.param_boolean, "invalid_document_retrieve_vectors"),
     Field("useNetwork", _no_network, "invalid_document_use_network"),
 )
 
@@ -172,7 +175,7 @@ def _query(found: dict[str, Any], *, is_get: bool) -> DocumentsQuery:
 
 def decode_list_params(params: list[tuple[str, str]]) -> DocumentsQuery:
     """GET /indexes/{uid}/documents. The filter is parsed after the index is known to exist. Raises ApiError."""
-    return _query(decode.param_fields(params, _LIST_PARAMS), is_get=True)
+    return _query(query_params.param_fields(params, _LIST_PARAMS), is_get=True)
 
 
 def decode_fetch(body: object) -> DocumentsQuery:
@@ -182,7 +185,7 @@ def decode_fetch(body: object) -> DocumentsQuery:
 
 def decode_get_params(document_id: str, params: list[tuple[str, str]]) -> DocumentGet:
     """GET /indexes/{uid}/documents/{id}. Raises ApiError."""
-    found = decode.param_fields(params, _GET_PARAMS)
+    found = query_params.param_fields(params, _GET_PARAMS)
     return DocumentGet(document_id, found.get("fields"), found.get("retrieveVectors", False))
 
 

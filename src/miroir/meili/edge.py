@@ -13,9 +13,9 @@ import orjson
 from miroir.meili.auth import KeyRecord, authenticate
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
-from miroir.meili.decode import compact_json
 from miroir.meili.http import HttpReply, HttpRequest
 from miroir.meili.indexes import check_uid
+from miroir.meili.refusals import compact_json
 from miroir.meili.routes import ROUTER, Incoming, Route, Router
 from miroir.meili.webhooks import path_uuid
 

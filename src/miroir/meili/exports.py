@@ -5,20 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from miroir.meili.commands import ExportRequest
-from miroir.meili.decode import (
-    BAD_REQUEST,
-    Field,
-    anything,
-    boolean,
-    fields,
-    invalid,
-    kind_of,
-    nullable,
-    object_fields,
-    string,
-    wrong_kind,
-)
+from miroir.meili.decode import Field, anything, boolean, fields, nullable, object_fields, string
 from miroir.meili.indexes import is_index_pattern
+from miroir.meili.refusals import BAD_REQUEST, invalid, kind_of, wrong_kind
 
 
 def _payload_size(value: Any, path: str, code: str) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from miroir.meili.decode import compact_json
+from miroir.meili.refusals import compact_json
 
 Op = Literal[
     "=", "!=", ">", ">=", "<", "<=", "TO", "IN", "EXISTS", "IS NULL", "IS EMPTY", "CONTAINS", "STARTS WITH"

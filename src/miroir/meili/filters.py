@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from miroir.meili.codes import ApiError
-from miroir.meili.decode import compact_json
 from miroir.meili.filter_ast import (
     And,
     Condition,
@@ -29,7 +28,9 @@ from miroir.meili.filter_ast import (
     to_text,
     walk,
 )
-from miroir.meili.filter_parser import FilterSyntaxError, parse_expression
+from miroir.meili.filter_parser import parse_expression
+from miroir.meili.filter_scanner import FilterSyntaxError
+from miroir.meili.refusals import compact_json
 from miroir.meili.sorting import bad_latitude, bad_longitude, float_text
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from miroir.meili.codes import ApiError
-from miroir.meili.decode import compact_json
+from miroir.meili.refusals import compact_json
 
 GEO_FIELD = "_geo"
 

@@ -10,24 +10,19 @@ from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, FieldsQuery, IndexCreate, IndexUpdate, Page, Swap
 from miroir.meili.dates import format_date
 from miroir.meili.decode import (
-    BAD_REQUEST,
     Field,
     arguments,
     array_of,
     boolean,
-    compact_json,
     fields,
     integer,
-    invalid,
-    invalid_param,
     object_fields,
     object_of,
-    param_fields,
-    param_integer,
     string,
     strings,
-    wrong_kind,
 )
+from miroir.meili.query_params import invalid_param, param_fields, param_integer
+from miroir.meili.refusals import BAD_REQUEST, compact_json, invalid, wrong_kind
 
 #: The message says 512, the server refuses from 401 on.
 MAX_UID_BYTES = 400

@@ -11,20 +11,10 @@ from miroir.meili.auth import ACTIONS, GLOBAL_ACTIONS, key_string
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import KeyCreate, KeyUpdate, Page
 from miroir.meili.dates import format_date, offset_seconds, parse_day, parse_naive, parse_rfc3339
-from miroir.meili.decode import (
-    Decoder,
-    Field,
-    array_of,
-    enum,
-    fields,
-    invalid,
-    object_fields,
-    param_fields,
-    param_integer,
-    string,
-    uuid,
-)
+from miroir.meili.decode import Decoder, Field, array_of, enum, fields, object_fields, string, uuid
 from miroir.meili.indexes import index_pattern
+from miroir.meili.query_params import param_fields, param_integer
+from miroir.meili.refusals import invalid
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from miroir.meili import decode, filters
+from miroir.meili import decode, filters, refusals
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import (
     Federation,
@@ -30,7 +30,7 @@ _REMOVE = " - Hint: remove `{0}` from the query or remove `federation` from the 
 def _weight(value: Any, path: str, code: str) -> float:
     number = decode.number(value, path, code)
     if not number >= 0.0:
-        decode.invalid("the value of `weight` is invalid, expected a positive float (>= 0.0).", path, code)
+        refusals.invalid("the value of `weight` is invalid, expected a positive float (>= 0.0).", path, code)
     return number
 
 
@@ -62,7 +62,7 @@ def _facets_by_index(value: Any, path: str, code: str) -> dict[str, tuple[str, .
         try:
             index_uid(name, path, code)
         except ApiError:
-            decode.invalid(
+            refusals.invalid(
                 f'the key "{name}" could not be deserialized into the key type '
                 "`meilisearch_types::index_uid::IndexUid`",
                 path,

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miroir.meili.codes import ApiError
-from miroir.meili.decode import compact_json
 from miroir.meili.document_ids import canonical_id, is_valid_id
+from miroir.meili.refusals import compact_json
 
 
 def infer_primary_key(documents: Sequence[Mapping[str, Any]]) -> str:

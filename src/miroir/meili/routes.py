@@ -28,8 +28,9 @@ from miroir.meili import (
 from miroir.meili.auth import invalid_api_key, may_search
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, DocumentsDelete, IndexCreate, MultiSearch
-from miroir.meili.decode import Field, fields, param_fields, param_string, query_pairs
+from miroir.meili.decode import Field, fields
 from miroir.meili.http import HttpRequest
+from miroir.meili.query_params import param_fields, param_string, query_pairs
 from miroir.meili.task_params import decode_tasks_query, decode_tasks_select, path_uid
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from miroir.meili import decode, filters
+from miroir.meili import decode, filters, query_params
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery, Hybrid, SearchQuery, SimilarQuery
 from miroir.meili.document_ids import decode_id
@@ -53,7 +53,7 @@ def decode_search(body: object) -> SearchQuery:
 
 def decode_search_params(params: list[tuple[str, str]]) -> SearchQuery:
     """GET /indexes/{uid}/search, parameters decoded and in order. Raises ApiError."""
-    found = decode.param_fields(params, SEARCH_PARAMS)
+    found = query_params.param_fields(params, SEARCH_PARAMS)
     embedder = found.pop("hybridEmbedder", None)
     ratio = found.pop("hybridSemanticRatio", None)
     context = found.pop("personalizeUserContext", None)
@@ -124,7 +124,7 @@ def decode_similar(body: object) -> SimilarQuery:
 
 def decode_similar_params(params: list[tuple[str, str]]) -> SimilarQuery:
     """GET /indexes/{uid}/similar. Raises ApiError."""
-    return _similar(decode.param_fields(params, SIMILAR_PARAMS))
+    return _similar(query_params.param_fields(params, SIMILAR_PARAMS))
 
 
 def _similar(found: dict[str, Any]) -> SimilarQuery:

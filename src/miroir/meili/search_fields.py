@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from miroir.meili import decode
+from miroir.meili import decode, query_params, refusals
 from miroir.meili.commands import Hybrid
 from miroir.meili.decode import Field
 from miroir.meili.json_text import JsonSyntaxError, parse
@@ -22,7 +22,7 @@ def _ratio(name: str) -> decode.Decoder:
     def check(value: Any, path: str, code: str) -> float:
         number = decode.number(value, path, code)
         if not 0.0 <= number <= 1.0:
-            decode.invalid(_ratio_problem(name), path, code)
+            refusals.invalid(_ratio_problem(name), path, code)
         return number
 
     return check
@@ -32,7 +32,7 @@ def _param_ratio(name: str) -> decode.Decoder:
     def check(text: str, path: str, code: str) -> float:
         number = _float(text)
         if number is None or not 0.0 <= number <= 1.0:
-            decode.invalid_param(_ratio_problem(name), path, code)
+            query_params.invalid_param(_ratio_problem(name), path, code)
         return number
 
     return check
@@ -54,7 +54,7 @@ def _param_vector(text: str, path: str, code: str) -> tuple[float, ...]:
     for member in text.split(","):
         number = _float(member)
         if number is None:
-            decode.invalid_param(
+            query_params.invalid_param(
                 "invalid float literal" if member else "cannot parse float from empty string", path, code
             )
         numbers.append(number)
@@ -66,7 +66,9 @@ def _param_locales(text: str, path: str, code: str) -> tuple[str, ...]:
     for member in members:
         if member not in LOCALES:
             accepted = ", ".join(SORTED_LOCALES)
-            decode.invalid_param(f"Unsupported locale `{member}`, expected one of {accepted}", path, code)
+            query_params.invalid_param(
+                f"Unsupported locale `{member}`, expected one of {accepted}", path, code
+            )
     return members
 
 
@@ -144,40 +146,40 @@ SEARCH_FIELDS = decode.fields(
 )
 
 SEARCH_PARAMS = decode.fields(
-    Field("q", decode.param_string, "invalid_search_q"),
-    Field("offset", decode.param_integer, "invalid_search_offset"),
-    Field("limit", decode.param_integer, "invalid_search_limit"),
-    Field("page", decode.param_integer, "invalid_search_page"),
-    Field("hitsPerPage", decode.param_integer, "invalid_search_hits_per_page"),
-    Field("attributesToRetrieve", decode.param_list(), "invalid_search_attributes_to_retrieve"),
-    Field("attributesToCrop", decode.param_list(), "invalid_search_attributes_to_crop"),
-    Field("cropLength", decode.param_integer, "invalid_search_crop_length"),
-    Field("cropMarker", decode.param_string, "invalid_search_crop_marker"),
-    Field("attributesToHighlight", decode.param_list(), "invalid_search_attributes_to_highlight"),
-    Field("highlightPreTag", decode.param_string, "invalid_search_highlight_pre_tag"),
-    Field("highlightPostTag", decode.param_string, "invalid_search_highlight_post_tag"),
-    Field("showMatchesPosition", decode.param_boolean, "invalid_search_show_matches_position"),
+    Field("q", query_params.param_string, "invalid_search_q"),
+    Field("offset", query_params.param_integer, "invalid_search_offset"),
+    Field("limit", query_params.param_integer, "invalid_search_limit"),
+    Field("page", query_params.param_integer, "invalid_search_page"),
+    Field("hitsPerPage", query_params.param_integer, "invalid_search_hits_per_page"),
+    Field("attributesToRetrieve", query_params.param_list(), "invalid_search_attributes_to_retrieve"),
+    Field("attributesToCrop", query_params.param_list(), "invalid_search_attributes_to_crop"),
+    Field("cropLength", query_params.param_integer, "invalid_search_crop_length"),
+    Field("cropMarker", query_params.param_string, "invalid_search_crop_marker"),
+    Field("attributesToHighlight", query_params.param_list(), "invalid_search_attributes_to_highlight"),
+    Field("highlightPreTag", query_params.param_string, "invalid_search_highlight_pre_tag"),
+    Field("highlightPostTag", query_params.param_string, "invalid_search_highlight_post_tag"),
+    Field("showMatchesPosition", query_params.param_boolean, "invalid_search_show_matches_position"),
     Field("filter", param_filter, "invalid_search_filter"),
     Field("sort", _param_sort, "invalid_search_sort"),
-    Field("distinct", decode.param_string, "invalid_search_distinct"),
-    Field("facets", decode.param_list(), "invalid_search_facets"),
-    Field("matchingStrategy", decode.param_enum(*_STRATEGIES), "invalid_search_matching_strategy"),
-    Field("attributesToSearchOn", decode.param_list(), "invalid_search_attributes_to_search_on"),
+    Field("distinct", query_params.param_string, "invalid_search_distinct"),
+    Field("facets", query_params.param_list(), "invalid_search_facets"),
+    Field("matchingStrategy", query_params.param_enum(*_STRATEGIES), "invalid_search_matching_strategy"),
+    Field("attributesToSearchOn", query_params.param_list(), "invalid_search_attributes_to_search_on"),
     Field(
         "rankingScoreThreshold",
         _param_ratio("rankingScoreThreshold"),
         "invalid_search_ranking_score_threshold",
     ),
     Field("locales", _param_locales, "invalid_search_locales"),
-    Field("hybridEmbedder", decode.param_string, "invalid_search_embedder"),
+    Field("hybridEmbedder", query_params.param_string, "invalid_search_embedder"),
     Field("hybridSemanticRatio", _param_ratio("semanticRatio"), "invalid_search_semantic_ratio"),
     Field("vector", _param_vector, "invalid_search_vector"),
-    Field("retrieveVectors", decode.param_boolean, "invalid_search_retrieve_vectors"),
-    Field("personalizeUserContext", decode.param_string, "invalid_search_personalize_user_context"),
-    Field("useNetwork", decode.param_boolean, "invalid_search_use_network"),
-    Field("showRankingScore", decode.param_boolean, "invalid_search_show_ranking_score"),
-    Field("showRankingScoreDetails", decode.param_boolean, "invalid_search_show_ranking_score_details"),
-    Field("showPerformanceDetails", decode.param_boolean, "invalid_search_show_performance_details"),
+    Field("retrieveVectors", query_params.param_boolean, "invalid_search_retrieve_vectors"),
+    Field("personalizeUserContext", query_params.param_string, "invalid_search_personalize_user_context"),
+    Field("useNetwork", query_params.param_boolean, "invalid_search_use_network"),
+    Field("showRankingScore", query_params.param_boolean, "invalid_search_show_ranking_score"),
+    Field("showRankingScoreDetails", query_params.param_boolean, "invalid_search_show_ranking_score_details"),
+    Field("showPerformanceDetails", query_params.param_boolean, "invalid_search_show_performance_details"),
 )
 
 FACET_SEARCH_FIELDS = decode.fields(
@@ -232,19 +234,21 @@ SIMILAR_FIELDS = decode.fields(
 )
 
 SIMILAR_PARAMS = decode.fields(
-    Field("id", decode.param_string, "invalid_similar_id", required="bad_request"),
-    Field("offset", decode.param_integer, "invalid_similar_offset"),
-    Field("limit", decode.param_integer, "invalid_similar_limit"),
-    Field("attributesToRetrieve", decode.param_list(), "invalid_similar_attributes_to_retrieve"),
-    Field("retrieveVectors", decode.param_boolean, "invalid_similar_retrieve_vectors"),
+    Field("id", query_params.param_string, "invalid_similar_id", required="bad_request"),
+    Field("offset", query_params.param_integer, "invalid_similar_offset"),
+    Field("limit", query_params.param_integer, "invalid_similar_limit"),
+    Field("attributesToRetrieve", query_params.param_list(), "invalid_similar_attributes_to_retrieve"),
+    Field("retrieveVectors", query_params.param_boolean, "invalid_similar_retrieve_vectors"),
     Field("filter", param_filter, "invalid_similar_filter"),
-    Field("showRankingScore", decode.param_boolean, "invalid_similar_show_ranking_score"),
-    Field("showRankingScoreDetails", decode.param_boolean, "invalid_similar_show_ranking_score_details"),
-    Field("showPerformanceDetails", decode.param_boolean, "invalid_similar_show_performance_details"),
+    Field("showRankingScore", query_params.param_boolean, "invalid_similar_show_ranking_score"),
+    Field(
+        "showRankingScoreDetails", query_params.param_boolean, "invalid_similar_show_ranking_score_details"
+    ),
+    Field("showPerformanceDetails", query_params.param_boolean, "invalid_similar_show_performance_details"),
     Field(
         "rankingScoreThreshold",
         _param_ratio("rankingScoreThreshold"),
         "invalid_similar_ranking_score_threshold",
     ),
-    Field("embedder", decode.param_string, "invalid_similar_embedder", required="bad_request"),
+    Field("embedder", query_params.param_string, "invalid_similar_embedder", required="bad_request"),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from miroir.meili import decode
+from miroir.meili import decode, refusals
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SettingsWrite
 from miroir.meili.decode import Decoder, Field
@@ -86,7 +86,7 @@ def _word_sizes(value: Any, path: str, code: str) -> dict[str, Any]:
     found = decode.object_fields(value, _WORD_SIZES, path, code)
     one, two = found.get("oneTypo"), found.get("twoTypos")
     if one is not None and two is not None and one > two:
-        decode.invalid(word_sizes_message(one, two), path, code)
+        refusals.invalid(word_sizes_message(one, two), path, code)
     return {name: found[name] for name in _WORD_SIZES if name in found}
 
 
@@ -111,7 +111,7 @@ _FACETING = _object(
 _PAGINATION = _object(
     Field(
         "maxTotalHits",
-        decode.integer_up_to(decode.U64_MAX, nonzero=True),
+        decode.integer_up_to(refusals.U64_MAX, nonzero=True),
         _code("pagination"),
         nullable=True,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from miroir.meili import decode
+from miroir.meili import decode, refusals
 from miroir.meili.codes import ApiError
 from miroir.meili.decode import Field
 
@@ -25,8 +25,8 @@ def _share(name: str, interval: str) -> decode.Decoder:
         number = decode.number(value, path, code)
         if number > 1 or number < 0 or (name == "sigma" and number == 0):
             parent = path.rpartition(".")[0]
-            decode.invalid(
-                f"the distribution {name} must be in the range {interval}, got {decode.compact_json(value)}",
+            refusals.invalid(
+                f"the distribution {name} must be in the range {interval}, got {refusals.compact_json(value)}",
                 parent,
                 code,
             )

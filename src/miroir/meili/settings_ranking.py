@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from miroir.meili import decode
+from miroir.meili import decode, refusals
 from miroir.meili.codes import ApiError
 from miroir.meili.sorting import is_reserved
 
@@ -46,7 +46,7 @@ def _rule(value: Any, path: str, code: str) -> str:
     text = decode.string(value, path, code)
     rule = parse_ranking_rule(text)
     if rule is None:
-        decode.invalid(
+        refusals.invalid(
             f"`{text}` ranking rule is invalid. Valid ranking rules are words, typo, sort, proximity, attribute, "
             "exactness and custom ranking rules.",
             path,
@@ -58,7 +58,7 @@ def _rule(value: Any, path: str, code: str) -> str:
             "_geoRadius": ". `_geoRadius` can only be used for filtering at search time",
             "_geoBoundingBox": ". `_geoBoundingBox` can only be used for filtering at search time",
         }
-        decode.invalid(
+        refusals.invalid(
             f"`{name}` is a reserved keyword and thus can't be used as a ranking rule{uses.get(name, '')}",
             path,
             code,

@@ -8,7 +8,8 @@ from typing import Any
 
 from miroir.meili.commands import StatsQuery
 from miroir.meili.dates import format_optional_date
-from miroir.meili.decode import Field, fields, param_boolean, param_enum, param_fields
+from miroir.meili.decode import Field, fields
+from miroir.meili.query_params import param_boolean, param_enum, param_fields
 
 _PARAMS = fields(
     Field("showInternalDatabaseSizes", param_boolean, "invalid_stats_show_internal_database_sizes"),

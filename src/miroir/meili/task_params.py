@@ -9,20 +9,17 @@ from typing import Any
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import TaskFilter, TasksQuery, TasksSelect
 from miroir.meili.dates import parse_day, parse_rfc3339
-from miroir.meili.decode import (
-    U32_MAX,
-    Decoder,
-    Field,
-    fields,
+from miroir.meili.decode import Decoder, Field, fields, snake
+from miroir.meili.indexes import param_index_uid
+from miroir.meili.query_params import (
     invalid_param,
     param_boolean,
     param_fields,
     param_star_or_list,
     param_u32,
     query_pairs,
-    snake,
 )
-from miroir.meili.indexes import param_index_uid
+from miroir.meili.refusals import U32_MAX
 from miroir.meili.tasks import KINDS, STATUSES
 
 

@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 from miroir.meili import json_text
 from miroir.meili.codes import ApiError
 from miroir.meili.dates import NS
-from miroir.meili.decode import compact_json, kind_of, uuid_problem
+from miroir.meili.decode import uuid_problem
+from miroir.meili.refusals import compact_json, kind_of
 
 _HASHES = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 _ALGORITHMS = (

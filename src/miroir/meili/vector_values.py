@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from miroir.meili.codes import ApiError
-from miroir.meili.decode import compact_json
 from miroir.meili.document_payload import invalid_type
+from miroir.meili.refusals import compact_json
 
 VECTORS_FIELD = "_vectors"
 

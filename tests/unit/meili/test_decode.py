@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miroir.meili import decode as d
+from miroir.meili import query_params, refusals
 from miroir.meili.codes import CODES, ApiError
 
 FIELDS = d.fields(
@@ -17,10 +18,10 @@ FIELDS = d.fields(
     d.Field("inner", d.object_of(d.fields(d.Field("enabled", d.boolean, "bad_parameter"))), "invalid_state"),
 )
 PARAMS = d.fields(
-    d.Field("limit", d.param_u32, "invalid_task_limit"),
-    d.Field("uids", d.param_star_or_list(d.param_u32), "invalid_task_uids"),
-    d.Field("reverse", d.param_boolean, "invalid_task_reverse"),
-    d.Field("sizeFormat", d.param_enum("human", "raw"), "invalid_stats_size_format"),
+    d.Field("limit", query_params.param_u32, "invalid_task_limit"),
+    d.Field("uids", query_params.param_star_or_list(query_params.param_u32), "invalid_task_uids"),
+    d.Field("reverse", query_params.param_boolean, "invalid_task_reverse"),
+    d.Field("sizeFormat", query_params.param_enum("human", "raw"), "invalid_stats_size_format"),
 )
 
 json_values = st.recursive(
@@ -56,12 +57,12 @@ def test_unknown_parameters_are_never_accepted(params: dict[str, str]) -> None:
     unknown = set(params) - set(PARAMS)
     if unknown:
         with pytest.raises(ApiError):
-            d.param_fields(params.items(), PARAMS)
+            query_params.param_fields(params.items(), PARAMS)
 
 
 @given(json_values)
 def test_a_value_is_never_described_as_something_else(value: Any) -> None:
-    assert d.describe_value(value).startswith(d._KIND_NAMES[d.kind_of(value)])
+    assert refusals.describe_value(value).startswith(refusals._KIND_NAMES[refusals.kind_of(value)])
 
 
 @pytest.mark.parametrize(
@@ -126,14 +127,19 @@ def test_immutable_members() -> None:
     ],
 )  # fmt: skip
 def test_refused_parameters(query: str, code: str, message: str) -> None:
-    assert refusal(lambda: d.param_fields(d.query_pairs(query), PARAMS)) == (code, message)
+    assert refusal(lambda: query_params.param_fields(query_params.query_pairs(query), PARAMS)) == (
+        code,
+        message,
+    )
 
 
 def test_accepted_parameters() -> None:
-    found = d.param_fields(d.query_pairs("limit=1&limit=%2B3&uids=1,2&reverse=true"), PARAMS)
+    found = query_params.param_fields(
+        query_params.query_pairs("limit=1&limit=%2B3&uids=1,2&reverse=true"), PARAMS
+    )
     assert found == {"limit": 3, "uids": (1, 2), "reverse": True}
-    assert d.param_fields(d.query_pairs("uids=1,*"), PARAMS) == {"uids": None}
-    assert d.param_fields(d.query_pairs("uids="), PARAMS) == {"uids": ()}
+    assert query_params.param_fields(query_params.query_pairs("uids=1,*"), PARAMS) == {"uids": None}
+    assert query_params.param_fields(query_params.query_pairs("uids="), PARAMS) == {"uids": ()}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +152,7 @@ def test_accepted_parameters() -> None:
     ],
 )
 def test_lists_of_kinds(kinds: tuple[str, ...], text: str) -> None:
-    assert d.describe_kinds(kinds) == text
+    assert refusals.describe_kinds(kinds) == text
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,7 @@ def test_lists_of_kinds(kinds: tuple[str, ...], text: str) -> None:
 )
 def test_suggestions_depend_on_length(received: str, suggested: bool) -> None:
     accepted = ("abd", "sort", "attributesToHighlight")
-    assert bool(d.did_you_mean(received, accepted)) is suggested
+    assert bool(refusals.did_you_mean(received, accepted)) is suggested
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, TaskFilter, TasksQuery
-from miroir.meili.decode import query_pairs
+from miroir.meili.query_params import query_pairs
 from miroir.meili.task_params import decode_tasks_query, decode_tasks_select, path_uid
 from miroir.meili.tasks import (
     KINDS,

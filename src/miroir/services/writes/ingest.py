@@ -14,7 +14,7 @@ from miroir.core.writes.ops import OpKind
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import DocumentsDelete, DocumentsEdit, DocumentsWrite, SettingsWrite, Swap
-from miroir.meili.decode import compact_json
+from miroir.meili.refusals import compact_json
 from miroir.meili.settings import details as settings_details
 from miroir.meili.tasks import Task
 from miroir.ports.store import Key
