@@ -17,7 +17,7 @@ def test_rates_and_percentiles_are_shown() -> None:
         "5,000 docs/s",
         "3.00 MB/s",
         "50.5, 101.0 ms",
-        "95.9, 191.9 ms",
+        "96.0, 191.9 ms",
     ]
 
 
