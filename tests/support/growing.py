@@ -7,19 +7,19 @@ import subprocess
 
 import aiohttp
 
-from tests.support.processes import RealCluster, eventually, free_port_block, miroir_command
+from tests.support.processes import RealCluster, eventually, free_port_block
 
 
 async def start_node(cluster: RealCluster, name: str) -> str:
-    """Start an empty node that no cluster knows; returns its address."""
+    """Start an empty node like the first one, that no cluster knows; returns its address."""
     path = cluster.directory / "cluster.json"
     description = json.loads(path.read_text())
-    key = cluster.directory / f"{name}.key"
-    key.write_text(description["node_key"])
+    first = description["nodes"][0]
     port = free_port_block(1)
-    argv = [*miroir_command(), "node", "--port", str(port), "--data", str(cluster.directory / name)]
-    argv += ["--master-key-file", str(key)]
     address = f"http://127.0.0.1:{port}"
+    old_port = first["url"].rpartition(":")[2]
+    changed = {str(cluster.directory / first["id"]): str(cluster.directory / name), old_port: str(port)}
+    argv = [_replaced(word, changed) for word in first["argv"]]
     description["nodes"].append({"id": name, "url": address, "pid": 0, "argv": argv})
     path.write_text(json.dumps(description))
     cluster.restart(name)
@@ -32,6 +32,12 @@ async def start_node(cluster: RealCluster, name: str) -> str:
 
     await eventually(f"{name} answers", healthy)
     return address
+
+
+def _replaced(word: str, changed: dict[str, str]) -> str:
+    for old, new in changed.items():
+        word = word.replace(old, new)
+    return word
 
 
 async def operation_end(cluster: RealCluster, number: int, *, within_s: float = 120.0) -> dict[str, object]:
