@@ -8,27 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from miroir.meili.codes import ApiError
+from miroir.meili.settings_rules import is_inside, matches_pattern
 
 GEO_FIELD = "_geo"
 GEOJSON_FIELD = "_geojson"
-
-
-def covers(name: str, path: str) -> bool:
-    """Whether the plain attribute `name` is `path` or a dotted parent of it."""
-    return path == name or path.startswith(name + ".")
-
-
-def matches_pattern(pattern: str, path: str) -> bool:
-    """Whether `path` matches a pattern with `*` at its start, its end, or both."""
-    if pattern == "*":
-        return True
-    if pattern.startswith("*") and pattern.endswith("*"):
-        return pattern[1:-1] in path
-    if pattern.startswith("*"):
-        return path.endswith(pattern[1:])
-    if pattern.endswith("*"):
-        return path.startswith(pattern[:-1])
-    return path == pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +27,7 @@ class FilterableRule:
     def matches(self, path: str) -> bool:
         """Whether the rule is about `path`."""
         if self.name is not None:
-            return covers(self.name, path)
+            return is_inside(path, self.name)
         return any(matches_pattern(p, path) for p in self.patterns)
 
     @property
@@ -101,7 +84,7 @@ class AttributeRules:
 
     def is_sortable(self, path: str) -> bool:
         """Whether `path` or a parent of it is listed in `sortableAttributes`."""
-        return any(covers(name, path) for name in self.sortable)
+        return any(is_inside(path, name) for name in self.sortable)
 
     def is_faceted(self, path: str) -> bool:
         """Whether values of `path` belong into the facet tables."""

@@ -14,11 +14,12 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from miroir.engine.attribute_rules import AttributeRules, covers, matches_pattern
+from miroir.engine.attribute_rules import AttributeRules
 from miroir.engine.facet_tree import FacetTree
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import shown_float
 from miroir.meili.codes import ApiError
+from miroir.meili.settings_rules import is_inside, matches_pattern
 
 #: Up to this many candidates alphabetical facets are counted document by document.
 CANDIDATES_THRESHOLD = 3000
@@ -65,7 +66,10 @@ def _check_facet(rules: AttributeRules, pattern: str) -> None:
 def _meet(one: str, other: str) -> bool:
     """Whether two patterns have paths in common, or one is a parent of the other."""
     return (
-        matches_pattern(one, other) or matches_pattern(other, one) or covers(one, other) or covers(other, one)
+        matches_pattern(one, other)
+        or matches_pattern(other, one)
+        or is_inside(other, one)
+        or is_inside(one, other)
     )
 
 
@@ -78,7 +82,7 @@ def selected_fields(index: FacetIndex, facets: Iterable[str]) -> dict[str, bool]
     patterns = tuple(facets)
     known = [path for path in index.known.union(index.fields) if index.rules.is_filterable(path)]
     named = {path for path in known if any(matches_pattern(pattern, path) for pattern in patterns)}
-    return {path: path in named for path in sorted(known) if any(covers(name, path) for name in named)}
+    return {path: path in named for path in sorted(known) if any(is_inside(path, name) for name in named)}
 
 
 def facet_distribution(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from miroir.engine.attribute_rules import AttributeRules, covers, matches_pattern
+from miroir.engine.attribute_rules import AttributeRules
 from miroir.engine.index import Index
 from miroir.meili.commands import FieldsQuery
+from miroir.meili.settings_rules import is_inside, matches_pattern
 
 _GEO_PARTS = ("_geo.lat", "_geo.lng")
 
@@ -37,7 +38,7 @@ def _paths(prefix: str, value: object) -> Iterator[str]:
 
 
 def _covered(names: Any, path: str) -> bool:
-    return names == ["*"] or any(name == "*" or covers(name, path) for name in names or ())
+    return names == ["*"] or any(name == "*" or is_inside(path, name) for name in names or ())
 
 
 def _view(path: str, settings: Mapping[str, Any], rules: AttributeRules) -> dict[str, Any]:

@@ -18,10 +18,47 @@ from miroir.engine.version_cache import bitmap_weight
 if TYPE_CHECKING:
     from miroir.engine.graph import Located
     from miroir.engine.query import Phrase
-    from miroir.engine.resolve import Resolver
+    from miroir.engine.text import TextIndex
+    from miroir.engine.text_rules import Restriction
 
 #: Occurrences at one end of a pair, what identifies them, and the phrase that must be there too.
 _Side: TypeAlias = "tuple[Hashable, Packed, Phrase | None]"
+
+
+class Terms(Protocol):
+    """What the nodes of one search stand for; a `resolve.Resolver`, which has neighbours of its own."""
+
+    @property
+    def text(self) -> TextIndex:
+        """The words of the index."""
+
+    @property
+    def restriction(self) -> Restriction | None:
+        """The fields the search is limited to."""
+
+    def words(self, node: Located) -> tuple[list[str], list[str]]:
+        """Single words (as written, derived)."""
+
+    def phrases(self, node: Located) -> list[Phrase]:
+        """Phrases of a node."""
+
+    def stored_prefix(self, node: Located) -> str | None:
+        """The prefix that stands for all words starting with it."""
+
+    def phrase_documents(self, phrase: Phrase) -> BitMap:
+        """Documents that contain the phrase."""
+
+    def word_documents(self, word: str, *, derived: bool = False) -> BitMap:
+        """Documents that contain the word, within the searched attributes."""
+
+    def word_occurrences(self, node: Located) -> Packed:
+        """Occurrences of the node's single words."""
+
+    def prefix_occurrences(self, prefix: str) -> Packed:
+        """Occurrences of all words that start with the prefix."""
+
+    def key(self, node: Located) -> Hashable:
+        """Identifies the words of a node within the index version."""
 
 
 class Neighbours(Protocol):
@@ -46,9 +83,9 @@ class WordNeighbours:
     is_lasting = True
     split_count_min = 1
 
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
-        self._text = resolver.text
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._text = terms.text
 
     def within_distance(self, left: str, right: str, distance: int) -> BitMap:
         """Documents where `right` follows `left` within `distance`."""
@@ -72,7 +109,7 @@ class WordNeighbours:
                     continue
                 for phrase in (one[2], other[2]):
                     if phrase is not None and documents:
-                        documents = documents & self._resolver.phrase_documents(phrase)
+                        documents = documents & self._terms.phrase_documents(phrase)
                 found |= documents
         return found
 
@@ -80,10 +117,10 @@ class WordNeighbours:
         self, left: Located, right: Located, forward: int, backward: int, universe: BitMap
     ) -> BitMap:
         found = BitMap()
-        prefix = self._resolver.stored_prefix(right)
+        prefix = self._terms.stored_prefix(right)
         if prefix is None:
             return found
-        after: _Side = (("prefix", prefix), self._resolver.prefix_occurrences(prefix), None)
+        after: _Side = (("prefix", prefix), self._terms.prefix_occurrences(prefix), None)
         words, *phrases = self._side(left, -1)
         found |= self._adjacent(words, after, forward)
         if backward >= 1:
@@ -91,15 +128,15 @@ class WordNeighbours:
             found |= self._adjacent((("word", prefix), self._text.occurrences(prefix), None), words, backward)
         for side in phrases:
             assert side[2] is not None
-            if not universe.isdisjoint(self._resolver.phrase_documents(side[2])):
+            if not universe.isdisjoint(self._terms.phrase_documents(side[2])):
                 found |= self._adjacent(side, after, forward)
         return found
 
     def _side(self, node: Located, end: int) -> list[_Side]:
         """The node's single words together, then the outer word of each of its phrases."""
-        words = self._resolver.word_occurrences(node)
-        side: list[_Side] = [(("words", self._resolver.key(node)), words, None)]
-        for phrase in self._resolver.phrases(node):
+        words = self._terms.word_occurrences(node)
+        side: list[_Side] = [(("words", self._terms.key(node)), words, None)]
+        for phrase in self._terms.phrases(node):
             word = phrase[end]
             if word is not None:
                 side.append((("word", word), self._text.occurrences(word), phrase))
@@ -121,9 +158,9 @@ class AttributeNeighbours:
     is_lasting = False
     split_count_min = 0
 
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
-        self._text = resolver.text
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._text = terms.text
         self._pairs = AttributePairs(self._same_field)
         self._prefix_pairs = AttributePairs(self._same_field_as_prefix)
 
@@ -135,12 +172,12 @@ class AttributeNeighbours:
         """Documents with both sides in one attribute, as far as the memory of pairs has them."""
         found = self._near_prefix(left, right, backward, universe)
         right_words = frozenset(self._all_words(right))
-        right_phrases = [p for p in self._resolver.phrases(right) if p[0] is not None]
+        right_phrases = [p for p in self._terms.phrases(right) if p[0] is not None]
         left_words = frozenset(self._all_words(left))
         if len(right_words) + len(right_phrases) > 1:
             left_words = self._occurring(left, universe)
         lefts: list[tuple[Words, Phrase | None]] = [(left_words, None)]
-        lefts += [(frozenset((p[-1],)), p) for p in self._resolver.phrases(left) if p[-1] is not None]
+        lefts += [(frozenset((p[-1],)), p) for p in self._terms.phrases(left) if p[-1] is not None]
         rights: list[tuple[Words, Phrase | None]] = [(right_words, None)]
         rights += [(frozenset((p[0],)), p) for p in right_phrases if p[0] is not None]
         for one, left_phrase in lefts:
@@ -148,7 +185,7 @@ class AttributeNeighbours:
                 candidates = universe
                 for phrase in (left_phrase, right_phrase):
                     if phrase is not None:
-                        candidates = candidates & self._resolver.phrase_documents(phrase)
+                        candidates = candidates & self._terms.phrase_documents(phrase)
                 if not candidates:
                     continue
                 found |= self._pairs.documents(one, other, candidates)
@@ -158,7 +195,7 @@ class AttributeNeighbours:
 
     def _near_prefix(self, left: Located, right: Located, backward: int, universe: BitMap) -> BitMap:
         found = BitMap()
-        prefix = self._resolver.stored_prefix(right)
+        prefix = self._terms.stored_prefix(right)
         if prefix is None:
             return found
         itself = frozenset((prefix,))
@@ -166,20 +203,20 @@ class AttributeNeighbours:
         found |= self._prefix_pairs.documents(words, itself, universe)
         if backward >= 1:
             found |= self._pairs.documents(itself, words, universe)
-        for phrase in self._resolver.phrases(left):
-            candidates = universe & self._resolver.phrase_documents(phrase)
+        for phrase in self._terms.phrases(left):
+            candidates = universe & self._terms.phrase_documents(phrase)
             if phrase[-1] is not None and candidates:
                 found |= self._prefix_pairs.documents(frozenset((phrase[-1],)), itself, candidates)
         return found
 
     def _all_words(self, node: Located) -> list[str]:
-        written, derived = self._resolver.words(node)
+        written, derived = self._terms.words(node)
         return written + derived
 
     def _occurring(self, node: Located, universe: BitMap) -> Words:
         """The node's words that some document of the universe has."""
-        written, derived = self._resolver.words(node)
-        documents = self._resolver.word_documents
+        written, derived = self._terms.words(node)
+        documents = self._terms.word_documents
         return frozenset(
             [w for w in written if not universe.isdisjoint(documents(w))]
             + [w for w in derived if not universe.isdisjoint(documents(w, derived=True))]
@@ -190,16 +227,16 @@ class AttributeNeighbours:
 
     def _same_field_as_prefix(self, left: Words, prefix: Words) -> BitMap:
         (text,) = prefix
-        return self._common_fields(left, ("prefix", text), lambda: self._resolver.prefix_occurrences(text))
+        return self._common_fields(left, ("prefix", text), lambda: self._terms.prefix_occurrences(text))
 
     def _common_fields(self, left: Words, right_key: Hashable, right: Callable[[], Packed]) -> BitMap:
         def compute() -> BitMap:
             common = np.intersect1d(self._union(left) >> D16, right() >> D16) << D16
-            if self._resolver.restriction is not None:
-                common = within(common, self._resolver.restriction.fields)
+            if self._terms.restriction is not None:
+                common = within(common, self._terms.restriction.fields)
             return documents_of(common)
 
-        key = ("same field", left, right_key, self._resolver.restriction)
+        key = ("same field", left, right_key, self._terms.restriction)
         return self._text.cache.get(key, compute, bitmap_weight)
 
     def _union(self, words: Words) -> Packed:

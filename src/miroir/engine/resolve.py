@@ -7,7 +7,6 @@ the version's cache. Source: semantics A.6, B.3 to B.6, C.7, C.8.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -29,6 +28,7 @@ from miroir.engine.packed import (
 from miroir.engine.positions import position_costs
 from miroir.engine.query import Phrase, QueryTerm
 from miroir.engine.text import TextIndex
+from miroir.engine.text_rules import Restriction
 from miroir.engine.version_cache import bitmap_weight
 
 _ADJACENT = 1
@@ -36,18 +36,6 @@ _PHRASE_WINDOW = 3
 
 
 _Labels: TypeAlias = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Restriction:
-    """Field numbers a search is limited to (attributesToSearchOn), by whether typos may reach them."""
-
-    tolerant: frozenset[int] = frozenset()
-    exact: frozenset[int] = frozenset()
-
-    @property
-    def fields(self) -> frozenset[int]:
-        return self.tolerant | self.exact
 
 
 def _packed_weight(packed: Packed) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from miroir.engine.attribute_rules import matches_pattern
 from miroir.engine.distinct import apply_distinct, check_distinct, distinct_table
 from miroir.engine.facet_distribution import check_facets, facet_distribution
 from miroir.engine.filtering import filter_documents
@@ -29,11 +28,13 @@ from miroir.engine.ranking.bucket_sort import Distinct, Ranked, bucket_sort
 from miroir.engine.ranking.plan import RulePlanner
 from miroir.engine.ranking.score import Detail, VectorDetail
 from miroir.engine.ranking.words import reduced_documents
-from miroir.engine.resolve import Resolver, Restriction
+from miroir.engine.resolve import Resolver
 from miroir.engine.sorting import check_search_sort
+from miroir.engine.text_rules import Restriction
 from miroir.meili import filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
+from miroir.meili.settings_rules import matches_pattern
 from miroir.meili.sorting import Sort, parse_sorts
 
 JsonObject = dict[str, Any]

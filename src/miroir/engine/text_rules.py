@@ -9,15 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from miroir.engine.attribute_rules import matches_pattern
 from miroir.engine.languages import three_letters
+from miroir.meili.settings_rules import is_inside, matches_pattern
 
 _NEVER_SEARCHED = ("_vectors", "_geo", "_geojson")
-
-
-def covers(name: str, path: str) -> bool:
-    """Whether `name` is `path` or a dotted parent of it."""
-    return path == name or path.startswith(name + ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +55,11 @@ class TextRules:
 
     def weight(self, path: str) -> int | None:
         """Rank of the first entry that covers the path, 0 being the best; None if it is not searchable."""
-        if any(covers(name, path) for name in _NEVER_SEARCHED):
+        if any(is_inside(path, name) for name in _NEVER_SEARCHED):
             return None
         if self.searchable is None:
             return 0
-        return next((i for i, name in enumerate(self.searchable) if covers(name, path)), None)
+        return next((i for i, name in enumerate(self.searchable) if is_inside(path, name)), None)
 
     @property
     def max_weight(self) -> int | None:
@@ -73,7 +68,7 @@ class TextRules:
 
     def is_exact_path(self, path: str) -> bool:
         """Whether words of this attribute are found only as written."""
-        return any(covers(name, path) for name in self.exact_attributes)
+        return any(is_inside(path, name) for name in self.exact_attributes)
 
     def languages(self, path: str) -> tuple[str, ...] | None:
         """The languages that texts of an attribute may be in; None when nothing is said of it."""
@@ -91,3 +86,15 @@ class TextRules:
 
 def _or_default(value: Any, default: Any) -> Any:
     return default if value is None else value
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """Field numbers a search is limited to (attributesToSearchOn), by whether typos may reach them."""
+
+    tolerant: frozenset[int] = frozenset()
+    exact: frozenset[int] = frozenset()
+
+    @property
+    def fields(self) -> frozenset[int]:
+        return self.tolerant | self.exact

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from miroir.engine.attribute_rules import covers
 from miroir.engine.formatting.crop import crop_bounds
 from miroir.engine.formatting.matcher import Matcher, MatchingWords
 from miroir.engine.formatting.selection import map_leaves, select_values
@@ -18,6 +17,7 @@ from miroir.engine.ranking.score import Detail, details_json, global_score
 from miroir.engine.sorting import hit_distance
 from miroir.engine.tokens import Tokenizer
 from miroir.meili.commands import SearchQuery
+from miroir.meili.settings_rules import is_inside
 from miroir.meili.sorting import Sort
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class FieldNames:
             return True
         parent = path.partition(".")[0]
         return parent in self._top and (
-            "*" in self._searchable or any(covers(s, path) for s in self._searchable)
+            "*" in self._searchable or any(is_inside(path, s) for s in self._searchable)
         )
 
     def is_displayed(self, path: str) -> bool:
@@ -183,7 +183,7 @@ class HitMaker:
         if path not in self._by_path:
             merged: FormatOptions | None = None
             for name, options in self._options.items():
-                if options.changes_text and (covers(name, path) or covers(path, name)):
+                if options.changes_text and (is_inside(path, name) or is_inside(name, path)):
                     merged = options if merged is None else merged.merged(options)
             self._by_path[path] = merged
         return self._by_path[path]

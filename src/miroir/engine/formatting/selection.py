@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from miroir.engine.attribute_rules import covers
+from miroir.meili.settings_rules import is_inside
 
 JsonObject = dict[str, Any]
 #: (path, indices of the arrays around the value, value) -> new value
@@ -55,7 +55,7 @@ def _select_in_array(values: Sequence[Any], selectors: set[str]) -> list[Any]:
 
 def is_related(path: str, selectors: Collection[str]) -> bool:
     """Whether a selector is the path, a parent of it, or below it."""
-    return path in selectors or any(covers(path, s) or covers(s, path) for s in selectors)
+    return path in selectors or any(is_inside(s, path) or is_inside(path, s) for s in selectors)
 
 
 def map_leaves(document: Mapping[str, Any], selectors: Collection[str], mapper: LeafMapper) -> JsonObject:
