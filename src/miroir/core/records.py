@@ -40,6 +40,18 @@ class IndexState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exact: bool = False
     document_count: int = 0
     field_distribution: dict[str, int] = {}
+    read_layout: str | None = None  #: the layout that is read; None: it is named as the index
+    other_layout: str | None = None  #: a second one that is fed, of the sequenced catalogue
+
+    @property
+    def layout(self) -> str:
+        """Name on the nodes of what is read."""
+        return self.read_layout or self.physical
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Every layout that is fed, the one that is read first."""
+        return (self.layout,) if self.other_layout is None else (self.layout, self.other_layout)
 
 
 class IndexChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -68,6 +80,9 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     physical: str | None = None
     #: core.ops.Action: what lanes deliver
     action: str = "none"
+    read_layout: str | None = None  #: of the index at that time; None: named as the index
+    other_layout: str | None = None  #: ... the second one, when there was one
+    other_shards: tuple[int, ...] = ()  #: shards touched there
     #: aligned with the payload's documents; -1 = not written (skipCreation, superseded)
     seqs: list[int] = []
     ids: list[str] = []  #: of a deletion: ids that existed
@@ -85,14 +100,27 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     details: dict[str, Any] | None = None  #: of the task, once it succeeded
     error: dict[str, Any] | None = None  #: failed before any node saw it
 
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Every layout whose nodes get the op; tasks wait for the first."""
+        if self.physical is None:
+            return ()
+        read = self.read_layout or self.physical
+        return (read,) if self.other_layout is None else (read, self.other_layout)
+
+    def shards_in(self, layout: str) -> tuple[int, ...]:
+        """Shards touched in one of its layouts."""
+        return self.other_shards if layout == self.other_layout else self.shards
+
 
 class PlacementRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Which replicas of an index exist; changed by compare-and-set on the cluster's epoch."""
+    """Which replicas of a layout exist; changed by compare-and-set on the cluster's epoch."""
 
     shards: tuple[dict[str, ReplicaState], ...]
     epoch: int
     #: node -> shard -> op: replicas that came by a copy get ops after this one through their node's lane
     since: dict[str, dict[int, int]] = {}
+    index: str | None = None  #: whose layout it is; None: of the index of the same name
 
 
 class LaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -57,6 +57,9 @@ class IndexView:
     created_at: int  #: ns since 1970
     updated_at: int
     field_order: tuple[str, ...] = ()  #: top-level names in order of first appearance in the whole index
+    key: str = (
+        ""  #: of the index in catalogue and books; another layout has another physical uid, not another key
+    )
     exact: bool = False  #: vocabulary documents are kept on the shards
 
     @property

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from uuid import uuid4
 
+import msgspec
+
 from miroir.core import placement
 from miroir.core.catalogue import Catalogue
 from miroir.core.changes import Changes
@@ -162,30 +164,42 @@ class Cluster:
     def _views(self, before: Mapping[str, IndexView]) -> Mapping[str, IndexView]:
         """The indexes as readers see them: those of `before`, the touched ones made again."""
         visible = self.visible
-        touched = visible.indexes.take_changed() | self.placement.take_changed()
+        placed = {self.owner(layout) for layout in self.placement.take_changed()}
+        touched = visible.indexes.take_changed() | placed
         stale = visible.names.take_changed() | {self._bearer[p] for p in touched if p in self._bearer}
         if not stale:
             return before
         views = dict(before)
         for logical in stale:
             old = views.get(logical)
-            if old is not None and self._bearer.get(old.physical_uid) == logical:
-                del self._bearer[old.physical_uid]
+            if old is not None and self._bearer.get(old.key) == logical:
+                del self._bearer[old.key]
             physical = visible.names.get(logical)
             if physical is None:
                 views.pop(logical, None)
             else:
-                views[logical] = _view(logical, visible.indexes[physical], self.placed(physical))
+                state = visible.indexes[physical]
+                views[logical] = _view(logical, state, self.placed(state.layout))
                 self._bearer[physical] = logical
         return views
 
+    def owner(self, layout: str) -> str:
+        """Key of the index that a layout belongs to."""
+        record = self.placement.get(layout)
+        return layout if record is None or record.index is None else record.index
+
+    def index_of(self, layout: str) -> IndexState | None:
+        """The index as of the last sequenced op, None when it does not feed this layout."""
+        index = self.sequenced.indexes.get(self.owner(layout))
+        return index if index is not None and layout in index.layouts else None
+
     def placed(self, physical: str) -> Placement:
-        """Placement of one index; the same object until it changes."""
+        """Placement of one layout; the same object until it changes."""
         record = self.placement[physical]
         return record.shards  # type: ignore[return-value]  # node ids are plain strings on disk
 
     def members(self, physical: str) -> dict[str, frozenset[int]]:
-        """Nodes that take part in writes of this index -> their shards (in sync, or being copied to)."""
+        """Nodes that take part in writes of this layout -> their shards (in sync, or being copied to)."""
         found: dict[str, set[int]] = {}
         for shard, replicas in enumerate(self.placement[physical].shards):
             for node, state in replicas.items():
@@ -234,7 +248,7 @@ class Cluster:
         assert self.changing.locked()
         before, epoch = self.placement[physical], self.epoch
         copying.check_change(before, after)
-        record = PlacementRecord(shards=after.shards, epoch=epoch + 1, since=after.since)
+        record = msgspec.structs.replace(after, epoch=epoch + 1, index=before.index)
 
         def store(tx: Tx) -> None:
             row = tx.get(Table.META, ("epoch",))
@@ -251,7 +265,7 @@ class Cluster:
 
     def keeps_ghosts(self, physical: str) -> bool:
         """Whether nodes hold hidden documents of the index, as far as ops were sequenced."""
-        index = self.sequenced.indexes.get(physical)
+        index = self.index_of(physical)
         return index is not None and index.exact
 
     def floor(self, physical: str, node: str) -> int:
@@ -285,7 +299,7 @@ class Cluster:
         if len(self._tables) > _TABLES_KEPT:
             self._tables.clear()
         shards = self._tables.setdefault(encode(record.shards), record.shards)
-        return PlacementRecord(shards=shards, epoch=record.epoch, since=record.since)
+        return msgspec.structs.replace(record, shards=shards)
 
     def active_nodes(self) -> list[Node]:
         """Nodes that new indexes are placed on, by id."""
@@ -330,7 +344,8 @@ def _node(record: NodeRecord) -> Node:
 def _view(logical: str, state: IndexState, placement: Placement) -> IndexView:
     return IndexView(
         uid=logical,
-        physical_uid=PhysicalUid(state.physical),
+        key=state.physical,
+        physical_uid=PhysicalUid(state.layout),
         primary_key=state.primary_key,
         placement=placement,
         settings=state.settings,

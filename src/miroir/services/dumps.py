@@ -83,7 +83,7 @@ class Dumps:
 
     async def _documents(self, view: IndexView) -> AsyncIterator[bytes]:
         """NDJSON, a page at a time. Raises ApiError when a shard stays unreadable."""
-        physical = view.physical_uid
+        physical = view.key
         numbers = self._store.read(lambda reader: _in_order(reader, physical))
         for start in range(0, len(numbers), PAGE):
             ids = numbers[start : start + PAGE]

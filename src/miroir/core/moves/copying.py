@@ -185,6 +185,5 @@ def _closed(
     shards: list[dict[str, ReplicaState]],
     since: dict[str, dict[int, int]] | None = None,
 ) -> PlacementRecord:
-    return PlacementRecord(
-        shards=tuple(shards), epoch=record.epoch, since=record.since if since is None else since
-    )
+    since = record.since if since is None else since
+    return msgspec.structs.replace(record, shards=tuple(shards), since=since)

@@ -42,7 +42,7 @@ class ClusterSight:
         """The cluster now, with `changed` nodes in place of those there are."""
         cluster = self._cluster
         nodes = {**cluster.nodes, **(changed or {})}
-        indexes = cluster.sequenced.indexes
+        indexes = {layout: index for layout in cluster.placement if (index := cluster.index_of(layout))}
         return ClusterView(
             members={
                 node.id: Member(

@@ -91,7 +91,7 @@ class Copier:
         self._again.update(n for n, copy in self.copies.items() if copy.target == node and copy.active)
 
     def needed_from(self) -> dict[str, int]:
-        """Index -> the first op whose payload a copy may still need."""
+        """Layout -> the first op whose payload a copy may still need."""
         needed: dict[str, int] = {}
         for copy in self.copies.values():
             if copy.active:
@@ -146,7 +146,7 @@ class Copier:
 
     def _sight(self, copy: CopyRecord) -> CopySight:
         record = self._cluster.placement.get(copy.physical)
-        exists = record is not None and copy.physical in self._cluster.sequenced.indexes
+        exists = record is not None and self._cluster.index_of(copy.physical) is not None
         return CopySight(
             index_exists=exists,
             wanted=self.wanted(copy)
@@ -197,9 +197,9 @@ class Copier:
     async def _begin(self, copy: CopyRecord) -> bool:
         """Boundary and placement in one transaction, at a point between two ops of the index."""
         physical, target = copy.physical, copy.target
-        async with self._sequencer.hold(physical), self._cluster.changing:
+        async with self._sequencer.hold(self._cluster.owner(physical)), self._cluster.changing:
             before = self._cluster.placement.get(physical)
-            if before is None or physical not in self._cluster.sequenced.indexes:
+            if before is None or self._cluster.index_of(physical) is None:
                 return False
             boundary = self._held.last_op(physical)
             fresh = not self._takes_part(before, target)
@@ -229,7 +229,7 @@ class Copier:
     async def _write_page(self, copy: CopyRecord) -> bool:
         record = self._cluster.placement[copy.physical]
         source = self._source(copy, record)
-        index = self._cluster.sequenced.indexes.get(copy.physical)
+        index = self._cluster.index_of(copy.physical)
         if source is None or index is None or not self._reached(copy.physical, copy.target, copy.boundary):
             return False
         listing = self._listings.get(copy.id)
@@ -275,13 +275,13 @@ class Copier:
         """Under a barrier: no new op of the index, all earlier ones applied, both copies equal; then flip."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self.limits.barrier_s
-        async with self._sequencer.hold(copy.physical):
+        async with self._sequencer.hold(self._cluster.owner(copy.physical)):
             while True:
                 copy = self.copies[copy.id]
                 source = self._source(copy, self._cluster.placement.get(copy.physical))
                 if source is None or copy.id in self._again or not self.wanted(copy):
                     return False
-                if copy.physical not in self._cluster.sequenced.indexes:
+                if self._cluster.index_of(copy.physical) is None:
                     return False
                 if loop.time() > until:
                     break
@@ -298,7 +298,7 @@ class Copier:
 
     async def _settle(self, copy: CopyRecord, source: str) -> bool:
         """Nothing moves: compare, and flip or begin again."""
-        index = self._cluster.sequenced.indexes.get(copy.physical)
+        index = self._cluster.index_of(copy.physical)
         if index is not None and index.exact and index.primary_key is not None:
             await self._pages.write_ghosts(copy, index.primary_key, source)
         equal = await self._equal(copy, source)
@@ -321,7 +321,7 @@ class Copier:
         )
 
     async def _equal(self, copy: CopyRecord, source: str) -> bool:
-        index = self._cluster.sequenced.indexes.get(copy.physical)
+        index = self._cluster.index_of(copy.physical)
         if index is None or index.primary_key is None:
             return True
         async with asyncio.TaskGroup() as group:

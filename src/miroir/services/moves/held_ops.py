@@ -9,6 +9,7 @@ from typing import Any
 from miroir.core.moves.operation_records import CopyRecord
 from miroir.core.records import Resolution
 from miroir.core.writes.ops import Action
+from miroir.services.cluster import Cluster
 from miroir.services.moves.shard_calls import ShardCalls
 from miroir.services.writes.node_requests import RequestWriter
 from miroir.services.writes.oplog import OpLog
@@ -37,13 +38,15 @@ class Batch:
 class HeldOps:
     """Reads the op log for copies."""
 
-    def __init__(self, log: OpLog, writer: RequestWriter) -> None:
+    def __init__(self, log: OpLog, writer: RequestWriter, cluster: Cluster) -> None:
         self._log = log
         self._writer = writer
+        self._cluster = cluster
 
     def last_op(self, physical: str) -> int:
-        """The last sequenced op of the index that is still in the log, -1 without one."""
-        found = (op for op, resolution in self._log.resolutions.items() if resolution.physical == physical)
+        """The last sequenced op of a layout's index that is still in the log, -1 without one."""
+        owner = self._cluster.owner(physical)
+        found = (op for op, resolution in self._log.resolutions.items() if resolution.physical == owner)
         return max(found, default=-1)
 
     def next_batch(self, copy: CopyRecord) -> Batch | None:
@@ -84,7 +87,7 @@ class HeldOps:
         return sorted(
             (number, resolution)
             for number, resolution in self._log.resolutions.items()
-            if number > op and resolution.physical == copy.physical
+            if number > op and copy.physical in resolution.layouts
         )
 
     def _part(self, op: int, resolution: Resolution, copy: CopyRecord) -> Batch:
@@ -99,7 +102,7 @@ class HeldOps:
                 numbers=(op,),
                 merge=resolution.merge,
                 primary_key=resolution.primary_key,
-                lines=tuple(self._writer.lines_of(op, copy.shards)),
+                lines=tuple(self._writer.lines_of(op, copy.physical, copy.shards)),
                 # An edition also deletes: first that, then what it writes.
                 ids=tuple(self._writer.ids_of(op, copy.physical, copy.shards)) if resolution.ids else (),
                 behind_lane=behind,

@@ -34,7 +34,7 @@ class Moving:
         calls = ShardCalls(
             transport, timeout_s=limits.request_timeout_s, fetch_documents=limits.page_documents
         )
-        held = HeldOps(writes.log, writes.writer)
+        held = HeldOps(writes.log, writes.writer, cluster)
         self.on_incident: Callable[[str], None] = lambda node: None  #: a replica differed; its node
         self.copier = Copier(
             store,

@@ -234,8 +234,13 @@ class Operations:
         return list(self._copier.copies.values())
 
     def index_names(self) -> dict[str, str]:
-        """Physical uid -> the name clients use."""
-        return {physical: name for name, physical in self._cluster.sequenced.names.items()}
+        """Name on the nodes -> the name clients use."""
+        sequenced = self._cluster.sequenced
+        return {
+            layout: name
+            for name, physical in sequenced.names.items()
+            for layout in sequenced.indexes[physical].layouts
+        }
 
     def _wanted(self, copy: CopyRecord) -> bool:
         operation = self.all.get(copy.operation)

@@ -76,7 +76,7 @@ class Retiring:
         shards = self._cluster.placement[physical].shards
         feeding = (ReplicaState.IN_SYNC, ReplicaState.COPYING)
         keeps = any(replicas.get(node) in feeding for replicas in shards)  # a stale one is made anew anyway
-        if physical not in self._cluster.sequenced.indexes or not keeps:
+        if self._cluster.index_of(physical) is None or not keeps:
             await self._calls.drop_index(node, physical)
             self._delivery.end(physical, node)
             return True

@@ -15,7 +15,6 @@ from miroir.core.hashing import shard_of
 from miroir.core.moves.operation_records import OperationRecord
 from miroir.core.moves.operations import MoveLimits
 from miroir.core.moves.replica_compare import Digests, differing
-from miroir.core.records import PlacementRecord
 from miroir.core.topology import NodeId, ReplicaState
 from miroir.ports.nodes import NodeError
 from miroir.ports.store import Store, Table
@@ -89,7 +88,7 @@ class Scrub:
         """The first shard behind the cursor, of the indexes there are."""
         places = (
             (physical, shard)
-            for physical in sorted(self._cluster.sequenced.indexes)
+            for physical in sorted(p for i in self._cluster.sequenced.indexes.values() for p in i.layouts)
             for shard in range(len(self._cluster.placement[physical].shards))
         )
         return next((place for place in places if cursor is None or place > cursor), None)
@@ -97,13 +96,13 @@ class Scrub:
     async def _compare(self, physical: str, shard: int, limits: MoveLimits) -> tuple[int, int, int] | None:
         """(replicas, documents of each, replicas that differed); None when they did not come to rest in time."""
         until = asyncio.get_running_loop().time() + limits.barrier_s
-        async with self._sequencer.hold(physical):
+        async with self._sequencer.hold(self._cluster.owner(physical)):
             nodes = self._readable(physical, shard)
             while not all(self._at_rest(physical, node) for node in nodes):
                 if asyncio.get_running_loop().time() > until:
                     return None
                 await asyncio.sleep(0.02)
-            index = self._cluster.sequenced.indexes.get(physical)
+            index = self._cluster.index_of(physical)
             if index is None or index.primary_key is None or len(nodes) < 2:
                 return len(nodes), 0, 0
             copies: dict[str, Digests] = {}
@@ -137,10 +136,11 @@ class Scrub:
     def _expected(self, physical: str, shard: int) -> set[str]:
         """Ids that exist according to the log."""
         count = len(self._cluster.placement[physical].shards)
+        owner = self._cluster.owner(physical)
         return self._store.read(
             lambda reader: {
                 str(key[1])
-                for key, _ in reader.scan(Table.DOCUMENTS, (physical,))
+                for key, _ in reader.scan(Table.DOCUMENTS, (owner,))
                 if shard_of(str(key[1]), count) == shard
             }
         )
@@ -152,6 +152,6 @@ class Scrub:
             for node in nodes:
                 if shards[shard].get(node) is ReplicaState.IN_SYNC:
                     shards[shard][node] = ReplicaState.STALE
-            after = PlacementRecord(shards=tuple(shards), epoch=before.epoch, since=before.since)
+            after = msgspec.structs.replace(before, shards=tuple(shards))
             await self._cluster.change_placement(physical, after)
             self._delivery.retire_strangers([physical])

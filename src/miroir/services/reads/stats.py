@@ -37,9 +37,7 @@ class Stats:
         """Numbers of the visible indexes named; nodes that do not answer leave their sizes out."""
         # Names as readers see them: those of the visible catalogue move before its change is stored and published.
         views = self._cluster.snapshot().indexes
-        states = {
-            uid: self._cluster.visible.indexes.get(views[uid].physical_uid) for uid in wanted if uid in views
-        }
+        states = {uid: self._cluster.visible.indexes.get(views[uid].key) for uid in wanted if uid in views}
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._of_node(node)) for node in sorted(self._cluster.live)]
         answers = [answer for task in tasks if (answer := task.result()) is not None]
@@ -50,8 +48,8 @@ class Stats:
             if state is None:
                 continue
             updates.append(state.updated_at)
-            copies = _copies(self._cluster, state.physical)
-            parts = [a["indexes"].get(state.physical, {}) for a in answers]
+            copies = _copies(self._cluster, state.layout)
+            parts = [a["indexes"].get(state.layout, {}) for a in answers]
             indexes[uid] = IndexStats(
                 documents=state.document_count,
                 raw_size=_share(parts, "rawDocumentDbSize", copies),

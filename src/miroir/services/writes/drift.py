@@ -69,8 +69,8 @@ class Drift:
     def _is_calm(self, track: Track) -> bool:
         """Whether the lane's node must have exactly the visible settings now."""
         record = self._cluster.lanes.get((track.physical, track.node))
-        sequenced = self._cluster.sequenced.indexes.get(track.physical)
-        visible = self._cluster.visible.indexes.get(track.physical)
+        sequenced = self._cluster.index_of(track.physical)
+        visible = self._cluster.visible.indexes.get(self._cluster.owner(track.physical))
         return (
             track.node in self._cluster.live
             and track.lane.idle
@@ -82,7 +82,7 @@ class Drift:
         )
 
     async def _look(self, track: Track) -> None:
-        state = self._cluster.visible.indexes[track.physical]
+        state = self._cluster.visible.indexes[self._cluster.owner(track.physical)]
         wanted = node_settings(state.settings, exact=state.exact)
         path = f"/indexes/{quote(track.physical)}/settings"
         shown = await self._ask(NodeRequest(track.node, "GET", path, content_type=None))

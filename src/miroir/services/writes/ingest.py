@@ -207,7 +207,7 @@ class Ingest:
     def _admit(self, uid: str, shards: Collection[int] | None) -> Admission:
         cluster, limits = self._cluster, self._limits
         index = cluster.sequenced.find(uid)
-        physical = None if index is None else index.physical
+        physical = None if index is None else index.layout
         record = None if physical is None else cluster.placement.get(physical)
         if record is None:
             record = cluster.propose(limits.shards, limits.replication_factor)
@@ -229,7 +229,7 @@ class Ingest:
 
     def _shard_count(self, uid: str) -> int:
         index = self._cluster.sequenced.find(uid)
-        record = None if index is None else self._cluster.placement.get(index.physical)
+        record = None if index is None else self._cluster.placement.get(index.layout)
         return self._limits.shards if record is None else len(record.shards)
 
     def _shards_of_documents(self, uid: str, write: DocumentsWrite) -> Collection[int] | None:

@@ -54,9 +54,8 @@ class LaneSights:
     def note_done(self, op: int) -> None:
         """An op has ended."""
         resolution = self._log.resolutions.get(op)
-        if resolution is not None and resolution.physical is not None:
-            last = self._last_done.get(resolution.physical, -1)
-            self._last_done[resolution.physical] = max(last, op)
+        for layout in () if resolution is None else resolution.layouts:
+            self._last_done[layout] = max(self._last_done.get(layout, -1), op)
 
     def lose_node(self, node: str) -> asyncio.Future[None]:
         """The node has lost its data; done once its replicas are stale."""
@@ -163,7 +162,8 @@ class LaneSights:
             if record is None:
                 continue
             epoch += 1
-            placements[physical] = PlacementRecord(
+            placements[physical] = msgspec.structs.replace(
+                record,
                 shards=tuple(
                     {
                         node: ReplicaState.STALE
@@ -174,6 +174,5 @@ class LaneSights:
                     for shard, replicas in enumerate(record.shards)
                 ),
                 epoch=epoch,
-                since=record.since,
             )
         return placements, epoch

@@ -85,16 +85,16 @@ class Delivery:
 
     def add(self, op: OpRecord, resolution: Resolution) -> None:
         """Queue a resolved op on every lane it concerns; lanes of a new index come into being."""
-        physical = resolution.physical
-        if physical is None or physical not in self._cluster.placement:
-            return
-        for node, mine in self._cluster.carried(physical, op.id).items():
-            steps = lane_ops(op, resolution, mine)
-            if steps:
-                track = self.track(physical, node)
-                for step in steps:
-                    track.lane.add(step)
-                track.wake.set()
+        for layout in resolution.layouts:
+            if layout not in self._cluster.placement:
+                continue
+            for node, mine in self._cluster.carried(layout, op.id).items():
+                steps = lane_ops(op, resolution, layout, mine)
+                if steps:
+                    track = self.track(layout, node)
+                    for step in steps:
+                        track.lane.add(step)
+                    track.wake.set()
 
     def track(self, physical: str, node: str) -> Track:
         """The lane to `node` of an index, made when it is new."""

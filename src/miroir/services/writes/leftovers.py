@@ -70,8 +70,8 @@ class Leftovers:
         return answer.body
 
     def _is_known(self, physical: str) -> bool:
-        """In the catalogue of the sequencer, or in the snapshot: what is in neither is durably gone."""
-        snapshot = self._cluster.snapshot()
-        return physical in self._cluster.sequenced.indexes or any(
-            index.physical_uid == physical for index in snapshot.indexes.values()
-        )
+        """A layout of an index in the catalogue of the sequencer, or in the snapshot: what is in neither is durably gone."""
+        cluster, owner = self._cluster, self._cluster.owner(physical)
+        if owner in cluster.sequenced.indexes:
+            return physical in cluster.placement  # a layout that was let go is, until it has been deleted
+        return any(index.physical_uid == physical for index in cluster.snapshot().indexes.values())

@@ -116,9 +116,7 @@ class Mending:
 
     async def _settle(self, physical: str) -> None:
         records = {op: record for op, record in self.open_records.items() if record.physical == physical}
-        view = next(
-            (v for v in self._cluster.snapshot().indexes.values() if v.physical_uid == physical), None
-        )
+        view = next((v for v in self._cluster.snapshot().indexes.values() if v.key == physical), None)
         ids = list(dict.fromkeys(one for record in records.values() for one in record.ids))
         held: dict[str, dict[str, Any]] | None = {}
         if view is not None:
@@ -140,7 +138,7 @@ class Mending:
 
     async def _held(self, view: IndexView, ids: list[str]) -> dict[str, dict[str, Any]] | None:
         """Those of the documents that exist, by id; None when some shard cannot be read now."""
-        state = self._cluster.sequenced.indexes.get(view.physical_uid)
+        state = self._cluster.sequenced.indexes.get(view.key)
         if state is None or state.primary_key is None:
             return {}
         found: dict[str, dict[str, Any]] = {}

@@ -38,17 +38,19 @@ def op_of(step: int) -> int:
     return step // STEPS
 
 
-def lane_ops(op: OpRecord, resolution: Resolution, mine: frozenset[int]) -> list[LaneOp]:
-    """The steps of an op for a node that feeds the shards `mine`; empty when there is nothing for it."""
-    steps = _steps(op, resolution, mine)
+def lane_ops(op: OpRecord, resolution: Resolution, layout: str, mine: frozenset[int]) -> list[LaneOp]:
+    """The steps of an op for a node that feeds the shards `mine` of a layout; empty when there is nothing for it."""
+    steps = _steps(op, resolution, frozenset(resolution.shards_in(layout)), mine)
     first = last_step(op.id) - len(steps) + 1
     return [replace(step, id=first + place) for place, step in enumerate(steps)]
 
 
-def _steps(op: OpRecord, resolution: Resolution, mine: frozenset[int]) -> list[LaneOp]:
+def _steps(
+    op: OpRecord, resolution: Resolution, touches: frozenset[int], mine: frozenset[int]
+) -> list[LaneOp]:
     """The steps in their order, not numbered yet."""
     action = Action(resolution.action)
-    shards = mine if resolution.everywhere else mine & set(resolution.shards)
+    shards = mine if resolution.everywhere else mine & touches
     has_work = action is not Action.NONE and (resolution.everywhere or bool(shards))
     steps: list[LaneOp] = []
     if resolution.node_settings is not None and (action is not Action.SETTINGS or not has_work):
@@ -56,7 +58,7 @@ def _steps(op: OpRecord, resolution: Resolution, mine: frozenset[int]) -> list[L
     ghosts = _ghost_steps(resolution)
     if not has_work:
         return steps + ghosts
-    part = 1.0 if resolution.everywhere else len(shards) / len(resolution.shards)
+    part = 1.0 if resolution.everywhere else len(shards) / len(touches)
     if action is Action.ADD and resolution.ids:  # an edition that also deletes
         steps.append(LaneOp(0, Action.DELETE, documents=int(len(resolution.ids) * part) + 1))
     count = len(resolution.seqs) or len(resolution.ids)
@@ -95,7 +97,7 @@ class RequestWriter:
         self._log = log
         self._cluster = cluster
         self._bytes_max = bytes_max
-        self._rendered: OrderedDict[int, tuple[Lines, int]] = OrderedDict()
+        self._rendered: OrderedDict[tuple[int, str], tuple[Lines, int]] = OrderedDict()
         self._size = 0
 
     def write(self, node: NodeId, physical: str, request: Request) -> NodeRequest | None:
@@ -147,7 +149,7 @@ class RequestWriter:
             if step.action is Action.GHOSTS:
                 parts.append(self._resolution(step).ghosts)
                 continue
-            parts.extend(self.lines_of(op_of(step.id), self._carried(node, physical, step)))
+            parts.extend(self.lines_of(op_of(step.id), physical, self._carried(node, physical, step)))
         if not parts:
             return None
         first = request.ops[0]
@@ -174,9 +176,9 @@ class RequestWriter:
     def _carried(self, node: NodeId, physical: str, step: LaneOp) -> frozenset[int]:
         return self._cluster.carried(physical, op_of(step.id)).get(node, frozenset())
 
-    def lines_of(self, op: int, shards: Collection[int]) -> list[bytes]:
-        """The documents of an op that belong to the shards, as lines."""
-        lines = self._lines(op)
+    def lines_of(self, op: int, physical: str, shards: Collection[int]) -> list[bytes]:
+        """The documents of an op that belong to the shards of a layout, as lines."""
+        lines = self._lines(op, physical)
         return in_sequence([line for shard in sorted(lines.keys() & set(shards)) for line in lines[shard]])
 
     def ids_of(self, op: int, physical: str, shards: Collection[int]) -> list[str]:
@@ -184,22 +186,22 @@ class RequestWriter:
         parts = split_ids(self._log.resolutions[op].ids, len(self._cluster.placement[physical].shards))
         return [one for shard in sorted(parts.keys() & set(shards)) for one in parts[shard]]
 
-    def _lines(self, op: int) -> Lines:
-        found = self._rendered.get(op)
+    def _lines(self, op: int, physical: str) -> Lines:
+        found = self._rendered.get((op, physical))
         if found is not None:
-            self._rendered.move_to_end(op)
+            self._rendered.move_to_end((op, physical))
             return found[0]
         resolution = self._log.resolutions[op]
         assert resolution.physical is not None
         assert resolution.primary_key is not None
         documents = self._log.payload(op)
         assert documents is not None, f"payload of op {op} is gone"
-        shard_count = len(self._cluster.placement[resolution.physical].shards)
+        shard_count = len(self._cluster.placement[physical].shards)
         ids = document_ids(documents, resolution.primary_key)
         lines = render_documents(documents, ids, resolution.seqs, shard_count)
         self._log.uncache(op)
         size = sum(len(line) for part in lines.values() for line in part)
-        self._rendered[op] = (lines, size)
+        self._rendered[op, physical] = (lines, size)
         self._size += size
         while self._size > self._bytes_max and len(self._rendered) > 1:
             self._size -= self._rendered.popitem(last=False)[1][1]
@@ -207,21 +209,23 @@ class RequestWriter:
 
     def forget(self, op: int) -> None:
         """The op's bytes are not needed soon."""
-        found = self._rendered.pop(op, None)
-        if found is not None:
-            self._size -= found[1]
+        for key in [key for key in self._rendered if key[0] == op]:
+            self._size -= self._rendered.pop(key)[1]
 
-    def concerned(self, op: int) -> dict[str, frozenset[int]]:
-        """Nodes with replicas that the op changes -> those shards (for an op everywhere: all of theirs)."""
+    def concerned(self, op: int, layout: str | None = None) -> dict[str, frozenset[int]]:
+        """Nodes with replicas that the op changes -> those shards (for an op everywhere: all of theirs).
+
+        `layout` None: the one that was read at the time.
+        """
         resolution = self._log.resolutions[op]
-        if resolution.action == Action.DROP:
+        if layout is None:
+            layout = next(iter(resolution.layouts), "")
+        if resolution.action == Action.DROP or layout not in self._cluster.placement:
             return {}
-        if resolution.physical is None or resolution.physical not in self._cluster.placement:
-            return {}
-        carried = self._cluster.carried(resolution.physical, op)
+        carried = self._cluster.carried(layout, op)
         if resolution.everywhere or resolution.node_settings is not None or resolution.ghosts:
             return {node: mine for node, mine in carried.items() if mine}
-        return touched(carried, resolution.shards)
+        return touched(carried, resolution.shards_in(layout))
 
 
 def parse_tasks(body: bytes) -> list[tuple[str, NodeTask]]:

@@ -53,7 +53,7 @@ class Retention:
         self._tasks = tasks
         self._limits = limits
         self._now_ns = now_ns
-        self.copies_need: Callable[[], dict[str, int]] = dict  #: index -> first op that a copy may need
+        self.copies_need: Callable[[], dict[str, int]] = dict  #: layout -> first op that a copy may need
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -83,7 +83,9 @@ class Retention:
             physical = (resolution.physical if resolution is not None else None) or ""
             task = self._log.tasks.get(op_id)
             young = task is not None and (task.finished_at or before + 1) > before
-            if op.stage != "done" or young or op_id >= needed.first(physical, op_id + 1):
+            layouts = () if resolution is None else resolution.layouts
+            wanted = any(op_id >= needed.first(layout, op_id + 1) for layout in layouts)
+            if op.stage != "done" or young or wanted:
                 held.add(physical)
             elif physical not in held or not physical:
                 victims.append(op_id)
@@ -94,8 +96,8 @@ class Retention:
         last: dict[str, int] = {}
         for op_id in victims:
             resolution = self._log.resolutions.get(op_id)
-            if resolution is not None and resolution.physical is not None:
-                last[resolution.physical] = op_id
+            for layout in () if resolution is None else resolution.layouts:
+                last[layout] = op_id
         lanes = self._forget(last)
         await self._log.drop(victims, lanes)
         self._cluster.lanes.update(lanes)
@@ -111,26 +113,31 @@ class Retention:
         gone = [
             physical
             for physical, record in cluster.placement.items()
-            if physical not in cluster.sequenced.indexes
-            and physical not in cluster.visible.indexes
+            if not self._is_known(physical)
             and all(state in _AT_REST for replicas in record.shards for state in replicas.values())
         ]
         if not gone:
             return
-        needed = {resolution.physical for resolution in self._log.resolutions.values()} | set(
-            self.copies_need()
-        )
-        victims = [physical for physical in gone if physical not in needed][:_INDEXES_MAX]
+        needed = {resolution.physical for resolution in self._log.resolutions.values()}
+        needed.update(cluster.owner(layout) for layout in self.copies_need())
+        # A layout that an index let go is deleted already; of an index that is gone, lanes may have work to do.
+        victims = [
+            physical
+            for physical in gone
+            if cluster.owner(physical) in cluster.sequenced.indexes or cluster.owner(physical) not in needed
+        ][:_INDEXES_MAX]
         if not victims:
             return
+        ended = {cluster.owner(physical) for physical in victims} - cluster.sequenced.indexes.keys()
 
         def store(tx: Tx) -> None:
             for physical in victims:
                 tx.delete(Table.PLACEMENT, (physical,))
-                for table in (Table.LANES, Table.DOCUMENTS):
-                    tx.delete_prefix(table, (physical,))
+                tx.delete_prefix(Table.LANES, (physical,))
+            for index in ended:
+                tx.delete_prefix(Table.DOCUMENTS, (index,))
                 for kind in ("fields", "vocabulary"):
-                    tx.delete_prefix(Table.META, (kind, physical))
+                    tx.delete_prefix(Table.META, (kind, index))
 
         await self._store.transact(store)
         for physical in victims:
@@ -144,8 +151,13 @@ class Retention:
         cluster.publish()
         log.info("dropped_indexes_forgotten", indexes=len(victims))
 
+    def _is_known(self, layout: str) -> bool:
+        """Whether an index feeds or shows the layout."""
+        shown = self._cluster.visible.indexes.get(self._cluster.owner(layout))
+        return self._cluster.index_of(layout) is not None or (shown is not None and shown.layout == layout)
+
     def _forget(self, last: dict[str, int]) -> dict[tuple[str, str], LaneRecord]:
-        """Lanes of the indexes, without their steps up to the ops given."""
+        """Lanes of the layouts, without their steps up to the ops given."""
         changed = {}
         for physical, op_id in last.items():
             for track in self._delivery.tracks.of_index(physical):
@@ -165,7 +177,7 @@ class Retention:
 
 
 class _Needed:
-    """First op of each index that a lane or a copy needs, found when it is asked for: most indexes rest."""
+    """First op of each layout that a lane or a copy needs, found when it is asked for: most rest."""
 
     def __init__(self, delivery: Delivery, copies: dict[str, int]) -> None:
         self._delivery = delivery

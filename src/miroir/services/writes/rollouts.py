@@ -65,7 +65,7 @@ class Rollouts:
 
     def begin(self, op: OpRecord, resolution: Resolution) -> None:
         """Take an op over before any lane gets it, when it changes rules and there are several groups."""
-        physical = resolution.physical
+        physical = next(iter(resolution.layouts), None)  # nobody reads the other one
         if op.kind != OpKind.SETTINGS or physical is None or resolution.node_settings is None:
             return
         if resolution.change is not None and any(c.created for c in resolution.change.indexes.values()):
