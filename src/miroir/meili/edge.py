@@ -39,13 +39,14 @@ class Backend(Protocol):
         ...
 
     async def handle(self, call: Call) -> HttpReply | tuple[int, Any]:
-        """Answer one call: a finished reply, or (status, JSON value; None for no body). Raises ApiError."""
+        """Answer one call: a finished reply, or (status, JSON value; None is `null`). Raises ApiError."""
         ...
 
 
 def json_reply(status: int, value: Any) -> HttpReply:
-    """A JSON answer; None means an answer without a body."""
-    if value is None:
+    """A JSON answer; one that says there is no content has no body."""
+    if status == 204:
+
         return HttpReply(status, b"", None)
     try:
         return HttpReply(status, orjson.dumps(value))

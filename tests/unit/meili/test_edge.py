@@ -13,7 +13,7 @@ from miroir.meili import experimental, keys, webhooks
 from miroir.meili.auth import ACTIONS, key_string
 from miroir.meili.codes import CODES, ApiError
 from miroir.meili.commands import Call
-from miroir.meili.edge import Edge
+from miroir.meili.edge import Edge, json_reply
 from miroir.meili.http import HttpReply, HttpRequest
 from miroir.meili.routes import ROUTER, ROUTES
 
@@ -358,7 +358,13 @@ def test_refused_webhooks(desk: Desk, method: str, path: str, body: Any, code: s
     assert (answer["code"], answer["message"]) == (code, message)
 
 
+def test_a_null_is_sent_and_no_content_is_not() -> None:
+    assert (json_reply(200, None).body, json_reply(200, None).content_type) == (b"null", "application/json")
+    assert (json_reply(204, None).body, json_reply(204, None).content_type) == (b"", None)
+
+
 def test_features(desk: Desk) -> None:
+
     assert desk.ask("GET", "/metrics")[1]["message"] == (
         "Getting metrics requires enabling the `metrics` experimental feature. "
         "See https://github.com/meilisearch/product/discussions/625"
