@@ -69,7 +69,7 @@ def _answer(state: State, live: LiveIndex, query: SearchQuery, call: Call) -> di
     if _wants_metadata(call):
         body["metadata"] = metadata(state, live, query)
     if query.show_performance_details:
-        body["performanceDetails"] = {"search": f"{watch.elapsed_ms()}.00ms"}
+        body["performanceDetails"] = watch.details()
     if semantic is not None:
         body["semanticHitCount"] = semantic
     return body
@@ -150,7 +150,8 @@ def _similar(state: State, call: Call) -> Answer:
             body["processingTimeMs"] = watch.elapsed_ms()
         body[name] = value
     if args.show_performance_details:
-        body["performanceDetails"] = {"search": f"{watch.elapsed_ms()}.00ms"}
+        body["performanceDetails"] = watch.details()
+
     return 200, body
 
 

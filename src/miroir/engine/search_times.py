@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from miroir.engine.state import State
+from miroir.meili.dates import format_step
 
 _DEFAULT_CUTOFF_MS = 1500
 
@@ -20,6 +21,10 @@ class Stopwatch:
 
     def elapsed_ms(self) -> int:
         return int((self._clock() - self._began) * 1000)
+
+    def details(self) -> dict[str, str]:
+        """`performanceDetails`: the one step there is."""
+        return {"search": format_step(self._clock() - self._began)}
 
 
 def late_after(settings: Mapping[str, Any]) -> Callable[[], bool]:

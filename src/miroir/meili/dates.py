@@ -45,6 +45,14 @@ def format_duration(duration_ns: int) -> str:
     return f"P{f'{days}D' if days else ''}T{seconds}{fraction}S"
 
 
+def format_step(seconds: float) -> str:
+    """How long a step took, in the largest unit of which there is one: `980ns`, `711.36µs`, `1.20ms`, `2.05s`."""
+    for unit, per_second in (("s", 1), ("ms", 1_000), ("µs", 1_000_000)):
+        if seconds * per_second >= 1:
+            return f"{seconds * per_second:.2f}{unit}"
+    return f"{seconds * NS:.0f}ns"
+
+
 def _instant(
     year: str, month: str, day: str, hour: str = "0", minute: str = "0", second: str = "0"
 ) -> int | None:

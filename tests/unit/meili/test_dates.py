@@ -36,6 +36,14 @@ def test_dates(at: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0ns"), (9.8e-7, "980ns"), (0.00071136, "711.36µs"), (0.0012, "1.20ms"), (2.046, "2.05s")],
+)
+def test_steps(seconds: float, text: str) -> None:
+    assert dates.format_step(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("ns", "text"),
     [
         (0, "PT0S"),

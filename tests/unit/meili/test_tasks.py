@@ -196,7 +196,9 @@ def test_the_view_of_a_batch() -> None:
         "status": {"succeeded": 3, "failed": 1},
         "types": {"documentAdditionOrUpdate": 2, "documentDeletion": 1, "settingsUpdate": 1},
         "indexUids": {"a": 2, "b": 2},
+        "progressTrace": {"processing tasks": "1.00s"},
     }
+    assert "progressTrace" not in batch_view(Batch(uid=8, started_at=0), tasks)["stats"]
     assert view["duration"] == "PT1S"
     page = select_batches(
         [Task(uid=1, kind="indexCreation", batch_uid=7)],
