@@ -57,6 +57,7 @@ class Stats:
                 embeddings=_share(parts, "numberOfEmbeddings", copies),
                 embedded_documents=_share(parts, "numberOfEmbeddedDocuments", copies),
                 field_distribution=state.field_distribution,
+                internal_sizes=_internal_sizes(parts, copies),
             )
         return ClusterStats(
             indexes,
@@ -69,7 +70,8 @@ class Stats:
         deadline = asyncio.get_running_loop().time() + _TIMEOUT_S
         try:
             answer = await self._transport.send(
-                NodeRequest(node, "GET", "/stats", content_type=None), deadline=deadline
+                NodeRequest(node, "GET", "/stats", "showInternalDatabaseSizes=true", content_type=None),
+                deadline=deadline,
             )
             value = orjson.loads(answer.body) if answer.status == 200 else None
         except (NodeError, ValueError):
@@ -85,5 +87,11 @@ def _copies(cluster: Cluster, physical: str) -> float:
     return max(1.0, held / max(1, len(shards)))
 
 
+def _internal_sizes(parts: list[dict[str, Any]], copies: float) -> dict[str, int]:
+    sizes = [part.get("internalDatabaseSizes") or {} for part in parts]
+    return {name: _share(sizes, name, copies) for name in set().union(*sizes)}
+
+
 def _share(parts: list[dict[str, Any]], name: str, copies: float) -> int:
+
     return int(sum(int(part.get(name, 0)) for part in parts) / copies)
