@@ -33,7 +33,7 @@ from miroir.api.backend_writes import write_handlers
 from miroir.api.front import Front, note_failure
 from miroir.api.server import serve_http
 from miroir.config import Config, Secret
-from miroir.core.moves.operations import MoveLimits
+from miroir.core.moves.cluster_view import MoveLimits
 from miroir.core.records import NodeRecord
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.asgi import App, asgi_app

@@ -14,7 +14,7 @@ import msgspec
 
 from miroir.config import Config, RebalancerConfig, Secret
 from miroir.core.moves.operation_records import OperationKind, OperationRecord
-from miroir.core.moves.operations import moves_to
+from miroir.core.moves.planning import moves_to
 from miroir.core.reserved import SHARD_FIELD, decode_shard
 from miroir.core.topology import NodeId, ReplicaState
 from miroir.services.moves.operations import Operations

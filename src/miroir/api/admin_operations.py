@@ -23,9 +23,10 @@ import msgspec
 import orjson
 
 from miroir.api.admin_openapi import openapi
+from miroir.core.moves.cluster_view import ClusterView
 from miroir.core.moves.node_list import RefusedError
 from miroir.core.moves.operation_records import OperationKind, OperationRecord, OperationState
-from miroir.core.moves.operations import ClusterView, is_done
+from miroir.core.moves.planning import is_done
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
 from miroir.services.moves.operations import Operations

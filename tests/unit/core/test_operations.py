@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miroir.core.moves import copying
+from miroir.core.moves.cluster_view import ClusterView, Member, MoveLimits
 from miroir.core.moves.operation_records import (
     CopyPhase,
     CopyRecord,
@@ -17,21 +18,8 @@ from miroir.core.moves.operation_records import (
     OperationRecord,
     OperationState,
 )
-from miroir.core.moves.operations import (
-    ClusterView,
-    DropReplicas,
-    Finish,
-    Member,
-    MoveLimits,
-    Replan,
-    StartCopy,
-    Wait,
-    check_plan,
-    moves_to,
-    next_step,
-    preview,
-    stale_moves,
-)
+from miroir.core.moves.operations import DropReplicas, Finish, Replan, StartCopy, Wait, next_step
+from miroir.core.moves.planning import check_plan, moves_to, preview, stale_moves
 from miroir.core.placement import propose
 from miroir.core.records import PlacementRecord
 from miroir.core.topology import GroupId, Node, NodeId, NodeLifecycle, ReplicaState

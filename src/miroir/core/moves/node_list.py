@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from miroir.core.moves.cluster_view import ClusterView
 from miroir.core.moves.operation_records import OperationKind, OperationRecord
-from miroir.core.moves.operations import ClusterView
 from miroir.core.records import NodeRecord
 from miroir.core.topology import NodeLifecycle, ReplicaState
 from miroir.errors import MiroirError

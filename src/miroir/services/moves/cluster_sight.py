@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from miroir.core.moves.operations import ClusterView, Member, MoveLimits
+from miroir.core.moves.cluster_view import ClusterView, Member, MoveLimits
 from miroir.core.records import NodeRecord
 from miroir.core.topology import NodeId, NodeLifecycle
 from miroir.services.cluster import Cluster

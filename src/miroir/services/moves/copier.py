@@ -14,9 +14,9 @@ import msgspec
 import structlog
 
 from miroir.core.moves import copying
+from miroir.core.moves.cluster_view import MoveLimits
 from miroir.core.moves.copying import CopyAct, CopySight, UnsafeChangeError
 from miroir.core.moves.operation_records import CopyPhase, CopyRecord
-from miroir.core.moves.operations import MoveLimits
 from miroir.core.records import LaneRecord, PlacementRecord, decode, encode
 from miroir.core.topology import NodeId, ReplicaState
 from miroir.ports.nodes import NodeError

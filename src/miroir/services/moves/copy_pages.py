@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import orjson
 
+from miroir.core.moves.cluster_view import MoveLimits
 from miroir.core.moves.operation_records import CopyRecord
-from miroir.core.moves.operations import MoveLimits
 from miroir.core.records import IndexState, PlacementRecord
 from miroir.core.topology import ReplicaState
 from miroir.core.writes.document_ids import document_ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from miroir.core.moves.operations import MoveLimits
+from miroir.core.moves.cluster_view import MoveLimits
 from miroir.core.topology import NodeId
 from miroir.ports.nodes import NodeTransport
 from miroir.ports.store import Store

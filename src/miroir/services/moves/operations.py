@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from miroir.core.moves import copying, node_list
+from miroir.core.moves.cluster_view import ClusterView, MoveLimits
 from miroir.core.moves.node_list import RefusedError
 from miroir.core.moves.operation_records import (
     CopyPhase,
@@ -23,20 +24,8 @@ from miroir.core.moves.operation_records import (
     OperationRecord,
     OperationState,
 )
-from miroir.core.moves.operations import (
-    ClusterView,
-    DropReplicas,
-    Finish,
-    MoveLimits,
-    Replan,
-    StartCopy,
-    Wait,
-    check_plan,
-    moves_to,
-    next_step,
-    preview,
-    stale_moves,
-)
+from miroir.core.moves.operations import DropReplicas, Finish, Replan, StartCopy, Wait, next_step
+from miroir.core.moves.planning import check_plan, moves_to, preview, stale_moves
 from miroir.core.records import NodeRecord, decode, encode
 from miroir.core.topology import NodeId, NodeLifecycle
 from miroir.ports.nodes import NodeError

@@ -12,8 +12,8 @@ import msgspec
 import structlog
 
 from miroir.core.hashing import shard_of
+from miroir.core.moves.cluster_view import MoveLimits
 from miroir.core.moves.operation_records import OperationRecord
-from miroir.core.moves.operations import MoveLimits
 from miroir.core.moves.replica_compare import Digests, differing
 from miroir.core.topology import NodeId, ReplicaState
 from miroir.ports.nodes import NodeError
