@@ -180,7 +180,7 @@ def build(
         writes.cluster.snapshot,
         lambda: observe(writes, transport.sightings),
         metrics,
-        shape=Shape(config.shards, config.replication_factor),
+        shape=lambda: Shape(config.shards, writes.cluster.replication_factor or config.replication_factor),
         admin_key=_reveal(config.admin_api_key),
         indexes=IndexAdmin(writes.cluster.snapshot, writes.ingest),
         operations=OperationAdmin(moving.operations),
@@ -218,7 +218,12 @@ def note_ends(metrics: Metrics, tasks: list[Task]) -> None:
 def node_records(config: Config) -> list[NodeRecord]:
     """The configured nodes as the cluster takes them up."""
     return [
-        NodeRecord(id=node.id, address=node.address.rstrip("/"), group=node.replica_group)
+        NodeRecord(
+            id=node.id,
+            address=node.address.rstrip("/"),
+            group=node.replica_group,
+            weight=node.weight,
+        )
         for node in config.nodes
     ]
 

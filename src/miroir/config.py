@@ -93,6 +93,10 @@ class NodeConfig(_Section, frozen=True):
         str, _about("base URL, for example http://10.0.0.1:7700", pattern=r"^https?://[^/]+/?$")
     ]
     replica_group: Annotated[int, _about("the group this node belongs to, from 0", ge=0)] = 0
+    weight: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        _about("shards it takes, relative to others; unset: as it was, first 1"),
+    ] = None
 
 
 class HealthConfig(_Section, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -70,6 +71,77 @@ def test_a_node_joins_over_the_admin_api() -> None:
     story(_join, Shape(nodes=3, replication_factor=2, shards=8))
 
 
+async def _weights(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
+    assert (await ask("POST", "rebalance?dry_run=true")).body["moves"] == []
+    plan = (await ask("PATCH", "nodes/n0-0?dry_run=true", {"weight": 2})).body
+    assert {(move["to"], len(plan["moves"])) for move in plan["moves"]} == {("n0-0", 4)}
+    begun = (await ask("PATCH", "nodes/n0-0", {"weight": 2})).body
+    assert begun["kind"] == "rebalance"
+    await settle(cluster)
+    await assert_consistent(cluster, {"films": shelf.documents})
+    listed = {node["id"]: node for node in (await ask("GET", "nodes")).body["results"]}
+    assert {node: (one["weight"], one["replicas"]) for node, one in listed.items()} == {
+        "n0-0": (2.0, 12), "n0-1": (1.0, 6), "n0-2": (1.0, 6)
+    }  # fmt: skip
+    assert (await ask("POST", "rebalance?dry_run=true")).body["moves"] == [], "asked again, nothing moves"
+    await attach(cluster, "x0")
+    light = {"id": "x0", "address": "http://x0:7700", "weight": 0.5}
+    assert len((await ask("POST", "nodes?dry_run=true", light)).body["moves"]) == 2  # 24 * 0.5 / 4.5
+    await cluster.nodes.pop("x0").wipe()
+    await cluster.crash_orchestrator()
+    await cluster.start_orchestrator()
+    await cluster.until("it is back", cluster.all_live)
+    assert (await ask("POST", "rebalance?dry_run=true")).body["moves"] == [], "weights are stored"
+
+
+def test_nodes_hold_shards_by_their_weight() -> None:
+    story(_weights, Shape(nodes=3, replication_factor=2, shards=12))
+
+
+async def _in_force(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
+    assert (await ask("GET", "topology")).body["replication_factor"] == 2
+    for node in ("n0-1", "n0-2"):
+        await cluster.nodes[node].crash()
+    await cluster.until("noticed", lambda: len(cluster.orchestrator.writes.cluster.live) == 1)
+    assert (await cluster.ask("GET", "/_miroir/ready")).status == 503
+    for node in ("n0-1", "n0-2"):
+        await cluster.nodes[node].start()
+    await cluster.until("back", cluster.all_live)
+    assert (await ask("PUT", "replication_factor", {"replication_factor": 3})).status == 202
+    assert (await ask("GET", "topology")).body["replication_factor"] == 3
+    await settle(cluster)
+    for node in ("n0-1", "n0-2"):
+        await cluster.nodes[node].crash()
+    await cluster.until("noticed", lambda: len(cluster.orchestrator.writes.cluster.live) == 1)
+    assert (await cluster.ask("GET", "/_miroir/ready")).status == 200, "one of three holds everything"
+    shown = (await ask("GET", "topology")).body
+    assert shown["indexes"][0]["degraded_shards"] == shown["indexes"][0]["shards"]
+
+
+def test_the_replication_factor_shown_and_asked_of_nodes_is_the_one_in_force() -> None:
+    story(_in_force, Shape(nodes=3, replication_factor=2, shards=4))
+
+
+async def _not_degraded(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
+    await attach(cluster, "x0")
+    await ask("PATCH", "rebalance", {"documents_per_s": 5.0})
+    begun = (await ask("POST", "nodes", {"id": "x0", "address": "http://x0:7700"})).body["operation"]
+    copying = 0
+    while (await ask("GET", f"operations/{begun}")).body["state"] == "running":
+        shown = (await ask("GET", "topology")).body
+        copying += shown["rebalance_in_progress"]
+        assert shown["indexes"][0]["degraded_shards"] == 0
+        reply = await cluster.ask("POST", "/indexes/films/documents", [shelf.document(n) for n in range(60)])
+        assert reply.status == 202
+        assert "x-miroir-degraded" not in reply.headers
+        await asyncio.sleep(0.5)
+    assert copying > 3
+
+
+def test_a_plain_move_degrades_nothing() -> None:
+    story(_not_degraded, Shape(nodes=3, replication_factor=2, shards=8))
+
+
 async def _refusals(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
     expected: list[tuple[str, str, Any, int, str]] = [
         ("POST", "nodes/nobody/drain", None, 404, "miroir_node_not_found"),
@@ -87,6 +159,9 @@ async def _refusals(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
         ("POST", "nodes", {"id": "x", "address": "http://n0-0:7700"}, 409, "miroir_conflict"),
         ("POST", "nodes", {"id": "x", "address": "http://x", "replica_group": 5}, 409, "miroir_conflict"),
         ("POST", "nodes", {"id": "x", "address": "http://nobody-there"}, 409, "miroir_conflict"),
+        ("PATCH", "nodes/nobody", {"weight": 2}, 404, "miroir_node_not_found"),
+        ("PATCH", "nodes/n0-0", {"weight": 0}, 400, "miroir_invalid_request"),
+        ("PATCH", "nodes/n0-0", {}, 400, "miroir_invalid_request"),
         ("GET", "operations/17", None, 404, "miroir_operation_not_found"),
         ("POST", "operations/17/pause", None, 404, "miroir_operation_not_found"),
         ("POST", "indexes/films/reshard", {"shards": 3}, 400, "miroir_not_supported"),

@@ -28,7 +28,7 @@ PREFIX = "/_miroir/"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What new indexes get."""
+    """What new indexes get, and what all should have: as configured, or as an operation changed it."""
 
     shards: int
     replication_factor: int
@@ -43,7 +43,7 @@ class Admin:
         observe: Observe,
         metrics: Metrics,
         *,
-        shape: Shape,
+        shape: Callable[[], Shape],
         admin_key: str | None,
         indexes: IndexAdmin | None = None,
         operations: OperationAdmin | None = None,
@@ -112,11 +112,11 @@ class Admin:
             raise ApiError("invalid_api_key", "The provided API key is invalid.")
 
     def _ready(self, request: HttpRequest) -> HttpReply:
-        is_ready = ready(self._snapshot(), self._shape.replication_factor)
+        is_ready = ready(self._snapshot(), self._shape().replication_factor)
         return _json(200 if is_ready else 503, {"ready": is_ready})
 
     def _topology(self, request: HttpRequest) -> HttpReply:
-        return _json(200, describe(self._observe(), self._shape))
+        return _json(200, describe(self._observe(), self._shape()))
 
     def _shards(self, request: HttpRequest) -> HttpReply:
         snapshot = self._snapshot()
@@ -129,14 +129,14 @@ class Admin:
         return _json(200, {"epoch": snapshot.epoch, "indexes": rows})
 
     def _exposition(self, request: HttpRequest) -> HttpReply:
-        record(self._metrics, self._observe())
+        record(self._metrics, self._observe(), self._shape())
         return HttpReply(200, self._metrics.render(), CONTENT_TYPE)
 
 
 def describe(observed: Observed, shape: Shape) -> dict[str, Any]:
     """The topology as shown by `/_miroir/topology` and `miroir status`."""
     snapshot = observed.snapshot
-    seen = coverage(snapshot)
+    seen = coverage(snapshot, shape.replication_factor)
     nodes = [
         _node(node, observed, seen) for node in sorted(snapshot.nodes.values(), key=lambda node: node.id)
     ]
@@ -182,10 +182,10 @@ def _node(node: Node, observed: Observed, seen: Coverage) -> dict[str, Any]:
     }
 
 
-def record(metrics: Metrics, observed: Observed) -> None:
+def record(metrics: Metrics, observed: Observed, shape: Shape) -> None:
     """Set the gauges that describe the cluster as it is now; called when metrics are asked for."""
     snapshot = observed.snapshot
-    seen = coverage(snapshot)
+    seen = coverage(snapshot, shape.replication_factor)
     metrics.placement_epoch.set(snapshot.epoch)
     metrics.shard_coverage.set(seen.ratio)
     metrics.degraded_shards.set(seen.degraded_shards)

@@ -23,7 +23,23 @@ _NODE = {
         "id": {"type": "string"},
         "address": {"type": "string"},
         "replica_group": {"type": "integer", "default": 0},
+        "weight": {"type": "number", "default": 1, "description": "Shards it takes, relative to others."},
     },
+}
+_GROUP_BODY = {
+    "type": "object",
+    "required": ["id", "nodes"],
+    "properties": {"id": {"type": "integer"}, "nodes": {"type": "array", "items": _NODE}},
+}
+_WEIGHT_BODY = {
+    "type": "object",
+    "required": ["weight"],
+    "properties": {"weight": {"type": "number", "exclusiveMinimum": 0}},
+}
+_FACTOR_BODY = {
+    "type": "object",
+    "required": ["replication_factor"],
+    "properties": {"replication_factor": {"type": "integer", "minimum": 1}},
 }
 #: open to everyone
 _READY = {
@@ -93,16 +109,6 @@ def openapi() -> dict[str, Any]:
     """The whole document."""
     node, group, operation = _path("id"), _path("id", "integer"), _path("id", "integer")
     control = {"404": "No such operation.", "409": "It has ended already.", "202": "The operation."}
-    group_body = {
-        "type": "object",
-        "required": ["id", "nodes"],
-        "properties": {"id": {"type": "integer"}, "nodes": {"type": "array", "items": _NODE}},
-    }
-    factor_body = {
-        "type": "object",
-        "required": ["replication_factor"],
-        "properties": {"replication_factor": {"type": "integer", "minimum": 1}},
-    }
     paths: dict[str, Any] = {
         "/_miroir/ready": {"get": _READY},
         "/_miroir/topology": {"get": _reads("Nodes, indexes, health.")},
@@ -114,13 +120,18 @@ def openapi() -> dict[str, Any]:
             "get": _reads("All nodes ever known."),
             "post": _begins("Add a node; its share of shards moves to it.", body=_NODE),
         },
-        "/_miroir/nodes/{id}": {"delete": _begins("Let an empty node go.", node, _FORCE)},
+        "/_miroir/nodes/{id}": {
+            "delete": _begins("Let an empty node go.", node, _FORCE),
+            "patch": _begins(
+                "Change a node's weight; shards move to where they now belong.", node, body=_WEIGHT_BODY
+            ),
+        },
         "/_miroir/nodes/{id}/drain": {"post": _begins("Move everything off a node.", node)},
         "/_miroir/nodes/{id}/undrain": {"post": _begins("Take a drain back.", node)},
-        "/_miroir/replica_groups": {"post": _begins("Add a replica group.", body=group_body)},
+        "/_miroir/replica_groups": {"post": _begins("Add a replica group.", body=_GROUP_BODY)},
         "/_miroir/replica_groups/{id}": {"delete": _begins("Remove a replica group and its nodes.", group)},
         "/_miroir/replication_factor": {
-            "put": _begins("Copies of every shard in each group.", body=factor_body)
+            "put": _begins("Copies of every shard in each group.", body=_FACTOR_BODY)
         },
         "/_miroir/rebalance": {
             "post": _begins("Bring every index to where it should stand."),

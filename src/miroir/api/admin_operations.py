@@ -1,6 +1,7 @@
 """Admin routes that change the cluster: nodes, replica groups, operations. The caller has checked the admin key.
 
-    POST   /_miroir/nodes {id, address, replica_group}      add a node (or {"nodes": [...]})
+    POST   /_miroir/nodes {id, address, replica_group, weight}   add a node (or {"nodes": [...]})
+    PATCH  /_miroir/nodes/{id} {weight}                     let it hold more or fewer shards than others
     POST   /_miroir/nodes/{id}/drain | undrain              empty a node | take that back
     DELETE /_miroir/nodes/{id}?force=true                   let an empty node go
     POST   /_miroir/replica_groups {id, nodes}              add a group | DELETE /_miroir/replica_groups/{id}
@@ -53,6 +54,11 @@ class _Node(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     address: str
     replica_group: int = 0
+    weight: float = 1.0
+
+
+class _Weight(msgspec.Struct, forbid_unknown_fields=True):
+    weight: float
 
 
 class _Nodes(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,6 +68,7 @@ class _Nodes(msgspec.Struct, forbid_unknown_fields=True):
 class _GroupNode(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     address: str
+    weight: float = 1.0
 
 
 class _Group(msgspec.Struct, forbid_unknown_fields=True):
@@ -113,6 +120,7 @@ class OperationAdmin:
                     {
                         "id": member.id,
                         "replica_group": member.group,
+                        "weight": member.weight,
                         "lifecycle": member.lifecycle.value,
                         "live": member.live,
                         "replicas": held.get(member.id, 0),
@@ -128,6 +136,11 @@ class OperationAdmin:
         nodes = [msgspec.to_builtins(node) for node in wanted]
         return await self._begin(request, OperationKind.ADD_NODES, {"nodes": _checked(nodes)})
 
+    async def weigh(self, request: HttpRequest, words: list[str]) -> HttpReply:
+        """PATCH /_miroir/nodes/{id}."""
+        weight = _checked_weight(_decode(_Weight, _object(request.body)).weight)
+        return await self._begin(request, OperationKind.REBALANCE, {"node": words[1], "weight": weight})
+
     async def drain(self, request: HttpRequest, words: list[str]) -> HttpReply:
         kinds = {"drain": OperationKind.DRAIN, "undrain": OperationKind.UNDRAIN}
         if words[2] not in kinds:
@@ -140,7 +153,7 @@ class OperationAdmin:
 
     async def add_group(self, request: HttpRequest, words: list[str]) -> HttpReply:
         group = _decode(_Group, _object(request.body))
-        nodes = [{"id": n.id, "address": n.address, "replica_group": group.id} for n in group.nodes]
+        nodes = [{**msgspec.to_builtins(node), "replica_group": group.id} for node in group.nodes]
         return await self._begin(request, OperationKind.ADD_GROUP, {"nodes": _checked(nodes)})
 
     async def remove_group(self, request: HttpRequest, words: list[str]) -> HttpReply:
@@ -276,6 +289,7 @@ _ROUTES: dict[tuple[str, str, int], _Route] = {
     ("POST", "nodes", 1): OperationAdmin.add_nodes,
     ("POST", "nodes", 3): OperationAdmin.drain,
     ("DELETE", "nodes", 2): OperationAdmin.remove_node,
+    ("PATCH", "nodes", 2): OperationAdmin.weigh,
     ("POST", "replica_groups", 1): OperationAdmin.add_group,
     ("DELETE", "replica_groups", 2): OperationAdmin.remove_group,
     ("PUT", "replication_factor", 1): OperationAdmin.set_factor,
@@ -345,7 +359,16 @@ def _checked(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
             )
         if node["replica_group"] < 0:
             raise ApiError("miroir_invalid_request", "The id of a replica group is 0 or more.")
+        _checked_weight(node["weight"])
     return nodes
+
+
+def _checked_weight(weight: float) -> float:
+    if not 0.001 <= weight <= 1000:
+        raise ApiError(
+            "miroir_invalid_request", "The weight of a node is between 0.001 and 1000; 1 is usual."
+        )
+    return weight
 
 
 def _flag(request: HttpRequest, name: str) -> bool:

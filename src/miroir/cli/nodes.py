@@ -17,7 +17,7 @@ _WAIT = click.option("--wait", is_flag=True, help="Follow it to its end.")
 
 @click.group()
 def nodes() -> None:
-    """Nodes: add, list, drain, remove."""
+    """Nodes: add, list, weigh, drain, remove."""
 
 
 @nodes.command("list")
@@ -31,13 +31,30 @@ def list_nodes(connection: Connection) -> None:
 @click.argument("name")
 @click.argument("address")
 @click.option("--group", type=int, default=0, show_default=True, help="Replica group.")
+@click.option(
+    "--weight", type=float, default=1.0, show_default=True, help="Shards it takes, relative to others."
+)
 @_DRY_RUN
 @_WAIT
 @reaching
-def add_node(connection: Connection, name: str, address: str, group: int, dry_run: bool, wait: bool) -> None:
+def add_node(
+    connection: Connection, name: str, address: str, group: int, weight: float, dry_run: bool, wait: bool
+) -> None:
     """Add the node NAME at the base URL ADDRESS; its share of the shards moves to it."""
-    body = {"id": name, "address": address, "replica_group": group}
+    body = {"id": name, "address": address, "replica_group": group, "weight": weight}
     begun(connection, connection.ask("POST", f"/_miroir/nodes{_query(dry_run)}", body), wait=wait)
+
+
+@nodes.command()
+@click.argument("name")
+@click.argument("weight", type=float)
+@_DRY_RUN
+@_WAIT
+@reaching
+def weigh(connection: Connection, name: str, weight: float, dry_run: bool, wait: bool) -> None:
+    """Let the node NAME hold WEIGHT times as many shards as a node of weight 1."""
+    path = f"/_miroir/nodes/{quote(name)}{_query(dry_run)}"
+    begun(connection, connection.ask("PATCH", path, {"weight": weight}), wait=wait)
 
 
 @nodes.command()
@@ -154,8 +171,15 @@ def _query(dry_run: bool, *, force: bool = False) -> str:
 
 
 def _show_nodes(found: list[dict[str, Any]], console: Console) -> None:
-    rows = table("node", "group", "lifecycle", "health", "replicas")
+    rows = table("node", "group", "weight", "lifecycle", "health", "replicas")
     for node in found:
         health = "[green]live[/]" if node["live"] else "[red]down[/]"
-        rows.add_row(node["id"], str(node["replica_group"]), node["lifecycle"], health, str(node["replicas"]))
+        rows.add_row(
+            node["id"],
+            str(node["replica_group"]),
+            f"{node['weight']:g}",
+            node["lifecycle"],
+            health,
+            str(node["replicas"]),
+        )
     console.print(rows)

@@ -6,6 +6,7 @@ Read-only views for readiness, `/_miroir/topology`, `/_miroir/shards` and metric
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from miroir.core.topology import IndexView, NodeId, NodeLifecycle, ReplicaState, Snapshot
@@ -13,7 +14,7 @@ from miroir.core.topology import IndexView, NodeId, NodeLifecycle, ReplicaState,
 
 @dataclass(frozen=True, slots=True)
 class IndexCoverage:
-    """`readable`: shards with at least one replica that may answer; `degraded`: with fewer than are placed."""
+    """`readable`: shards with at least one replica that may answer; `degraded`: with fewer than wanted."""
 
     uid: str
     shards: int
@@ -44,17 +45,31 @@ class Coverage:
         return sum(index.readable for index in self.indexes) / shards if shards else 1.0
 
 
-def coverage(snapshot: Snapshot) -> Coverage:
+def short_groups(
+    placed: Iterable[tuple[str, ReplicaState]],
+    good: Iterable[str],
+    group_of: Callable[[str], int],
+    wanted: int,
+) -> bool:
+    """Whether some group has fewer `good` replicas of a shard than it should: `wanted` of those placed on it.
+
+    A copy on its way to another node is one more than wanted, and not missed until it is there.
+    """
+    there = Counter(group_of(node) for node, state in placed if state is not ReplicaState.RETIRING)
+    found = Counter(group_of(node) for node in good)
+    return any(found[group] < min(wanted, count) for group, count in there.items())
+
+
+def coverage(snapshot: Snapshot, replication_factor: int) -> Coverage:
     """Walk every placement of the snapshot once."""
     replicas: dict[NodeId, Counter[ReplicaState]] = {node: Counter() for node in snapshot.nodes}
     indexes = []
     for index in snapshot.indexes.values():
         readable = degraded = 0
         for shard, placed in enumerate(index.placement):
-            answering = len(snapshot.readable(index, shard))
-            wanted = sum(state is not ReplicaState.RETIRING for state in placed.values())
-            readable += answering > 0
-            degraded += answering < wanted
+            answering = snapshot.readable(index, shard)
+            readable += bool(answering)
+            degraded += short_groups(placed.items(), answering, snapshot.group_of, replication_factor)
             for node, state in placed.items():
                 replicas.setdefault(node, Counter())[state] += 1
         indexes.append(IndexCoverage(index.uid, index.shard_count, readable, degraded))
@@ -72,7 +87,10 @@ def ready(snapshot: Snapshot, replication_factor: int) -> bool:
         if node.lifecycle is NodeLifecycle.ACTIVE:
             members[node.group] += 1
             away[node.group] += node.id not in snapshot.live
-    return any(away[group] < replication_factor for group in members) and coverage(snapshot).full
+    return (
+        any(away[group] < replication_factor for group in members)
+        and coverage(snapshot, replication_factor).full
+    )
 
 
 def shard_table(snapshot: Snapshot, index: IndexView) -> list[dict[str, object]]:

@@ -136,10 +136,15 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     address: str
     group: int = 0
-    weight: float = 1.0
+    weight: float | None = None  #: None: nobody said, so 1
     lifecycle: str = "active"
     identity: str | None = None  #: written on the node at first contact; another one means another disk
     version: str | None = None
+
+
+def weight_of(node: NodeRecord) -> float:
+    """How many shards a node takes, relative to others."""
+    return 1.0 if node.weight is None else node.weight
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,6 +81,11 @@ class Snapshot:
     lagging: frozenset[tuple[NodeId, PhysicalUid]] = frozenset()
     indexes: Mapping[str, IndexView] = field(default_factory=dict)
 
+    def group_of(self, node: str) -> int:
+        """Replica group of a node; -1 for one that is not known."""
+        known = self.nodes.get(NodeId(node))
+        return -1 if known is None else known.group
+
     def readable(self, index: IndexView, shard: int) -> tuple[NodeId, ...]:
         """Nodes whose replica of `shard` may answer a read now, in the placement's order."""
         return tuple(

@@ -25,6 +25,7 @@ from miroir.core.records import (
     PlacementRecord,
     decode,
     encode,
+    weight_of,
 )
 from miroir.core.topology import (
     GroupId,
@@ -86,8 +87,9 @@ class Cluster:
     async def open(self, configured: Iterable[NodeRecord]) -> None:
         """Load everything; nodes of the configuration that are not known yet join as active members.
 
-        A changed address in the configuration is taken over; nothing else of a known node is, and a node that
-        left the configuration stays: the node list never moves ownership by itself (design.md, D3).
+        A changed address in the configuration is taken over, and a weight that is given; nothing else of a known
+        node is, and a node that left the configuration stays: the node list never moves ownership by itself
+        (design.md, D3).
         """
         wanted = {node.id: node for node in configured}
         fresh_id = str(uuid4())
@@ -98,8 +100,9 @@ class Cluster:
             for node in wanted.values():
                 row = tx.get(Table.NODES, (node.id,))
                 known = node if row is None else decode(NodeRecord, row)
-                if row is None or known.address != node.address:
-                    tx.put(Table.NODES, (node.id,), encode(_moved(known, node.address)))
+                taken = _taken_over(known, node)
+                if row is None or taken != known:
+                    tx.put(Table.NODES, (node.id,), encode(taken))
 
         await self._store.transact(join)
         self._store.read(self._load)
@@ -318,16 +321,9 @@ class Cluster:
         return True
 
 
-def _moved(node: NodeRecord, address: str) -> NodeRecord:
-    return NodeRecord(
-        id=node.id,
-        address=address,
-        group=node.group,
-        weight=node.weight,
-        lifecycle=node.lifecycle,
-        identity=node.identity,
-        version=node.version,
-    )
+def _taken_over(known: NodeRecord, configured: NodeRecord) -> NodeRecord:
+    weight = known.weight if configured.weight is None else configured.weight
+    return msgspec.structs.replace(known, address=configured.address, weight=weight)
 
 
 @lru_cache(maxsize=4096)
@@ -336,7 +332,7 @@ def _node(record: NodeRecord) -> Node:
         id=NodeId(record.id),
         address=record.address,
         group=GroupId(record.group),
-        weight=record.weight,
+        weight=weight_of(record),
         lifecycle=NodeLifecycle(record.lifecycle),
     )
 

@@ -43,7 +43,9 @@ def make(live: frozenset[NodeId] = frozenset({A, B}), **limits: int) -> tuple[Fr
         tasks={"succeeded": 5, "enqueued": 1},
     )
     metrics, edge = Metrics(), Echo()
-    admin = Admin(lambda: observed.snapshot, lambda: observed, metrics, shape=Shape(64, 2), admin_key="adm")
+    admin = Admin(
+        lambda: observed.snapshot, lambda: observed, metrics, shape=lambda: Shape(64, 2), admin_key="adm"
+    )
     limit = limits.get("max_concurrent_requests", 10)
     return Front(edge, admin, metrics, max_concurrent_requests=limit), edge, metrics
 
@@ -96,7 +98,9 @@ def test_admin_routes_want_the_admin_key(headers: dict[str, str], status: int, c
 
 def test_without_an_admin_key_nobody_is_let_in() -> None:
     empty = Snapshot(epoch=0)
-    admin = Admin(lambda: empty, lambda: Observed(empty), Metrics(), shape=Shape(1, 1), admin_key=None)
+    admin = Admin(
+        lambda: empty, lambda: Observed(empty), Metrics(), shape=lambda: Shape(1, 1), admin_key=None
+    )
     with pytest.raises(ApiError, match="invalid"):
         admin.respond(HttpRequest("GET", "/_miroir/topology", headers={"x-admin-key": ""}))
 

@@ -23,7 +23,7 @@ def test_coverage_counts_what_the_snapshot_says(
     placement: tuple[dict[NodeId, ReplicaState], ...], live: frozenset[NodeId]
 ) -> None:
     snapshot = snapshot_of(placement, live)
-    seen = coverage(snapshot)
+    seen = coverage(snapshot, 2)
     (index,) = seen.indexes
     readable = [bool(snapshot.readable(snapshot.indexes["books"], shard)) for shard in range(len(placement))]
     assert index.readable == sum(readable)
@@ -33,8 +33,8 @@ def test_coverage_counts_what_the_snapshot_says(
 
 
 def test_no_index_means_full_coverage() -> None:
-    assert coverage(Snapshot(epoch=0)).full
-    assert coverage(Snapshot(epoch=0)).ratio == 1.0
+    assert coverage(Snapshot(epoch=0), 1).full
+    assert coverage(Snapshot(epoch=0), 1).ratio == 1.0
 
 
 def test_ready_needs_a_group_that_can_hold_every_shard() -> None:
@@ -59,3 +59,14 @@ def test_shard_table_names_every_replica() -> None:
             ],
         }
     ]
+
+
+def test_a_copy_on_its_way_is_no_copy_that_is_missed() -> None:
+    a, b, c = NODES
+    moving = {a: ReplicaState.IN_SYNC, b: ReplicaState.IN_SYNC, c: ReplicaState.COPYING}
+    growing = {a: ReplicaState.IN_SYNC, c: ReplicaState.COPYING}
+    everybody = frozenset(NODES)
+    assert coverage(snapshot_of((moving,), everybody), 2).degraded_shards == 0
+    assert coverage(snapshot_of((growing,), everybody), 2).degraded_shards == 1
+    assert coverage(snapshot_of((growing,), everybody), 1).degraded_shards == 0
+    assert coverage(snapshot_of((moving,), everybody - {b}), 2).degraded_shards == 1

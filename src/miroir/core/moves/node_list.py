@@ -58,6 +58,9 @@ def edited(
         return _removed(_known(nodes, args["node"]), view, force=bool(args.get("force")))
     if kind is OperationKind.REMOVE_GROUP:
         return _group_removed(int(args["group"]), nodes)
+    if kind is OperationKind.REBALANCE and "node" in args:
+        node = _known(nodes, args["node"])
+        return {node.id: msgspec.structs.replace(node, weight=float(args["weight"]))}
     if kind is OperationKind.SET_REPLICATION_FACTOR:
         _check_factor(int(args["replication_factor"]), nodes)
     return {}
@@ -80,7 +83,12 @@ def _added(
     groups = {node.group for node in nodes.values() if node.lifecycle != REMOVED}
     fresh: dict[str, NodeRecord] = {}
     for entry in args["nodes"]:
-        node = NodeRecord(id=entry["id"], address=entry["address"].rstrip("/"), group=entry["replica_group"])
+        node = NodeRecord(
+            id=entry["id"],
+            address=entry["address"].rstrip("/"),
+            group=entry["replica_group"],
+            weight=entry.get("weight"),
+        )
         if node.id in nodes or node.id in fresh:
             raise RefusedError(
                 f"Node `{node.id}` exists or existed: ids are never used twice. Choose another id."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from miroir.core.coverage import short_groups
 from miroir.core.topology import ReplicaState
 
 
@@ -24,6 +26,7 @@ def admit(
     group_of: Callable[[str], int],
     min_in_sync: int,
     majority: bool,
+    replication_factor: int,
 ) -> Admission:
     """Check the touched shards (None: all).
 
@@ -34,24 +37,20 @@ def admit(
         group_of: replica group of a node.
         min_in_sync: copies needed per shard.
         majority: also floor(RF/2)+1 of a group's copies, in at least one group.
+        replication_factor: copies wanted in each group; one being made for another node is not counted.
     """
     refused: list[int] = []
     degraded: list[int] = []
     for shard in range(len(placement)) if shards is None else sorted(shards):
         replicas = placement[shard]
         good = [node for node, state in replicas.items() if state is ReplicaState.IN_SYNC and writable(node)]
-        wanted = [node for node, state in replicas.items() if state is not ReplicaState.RETIRING]
-        if len(good) < min_in_sync or (majority and not _some_majority(good, wanted, group_of)):
+        wanted = Counter(group_of(n) for n, state in replicas.items() if state is not ReplicaState.RETIRING)
+        enough = any(
+            sum(group_of(node) == group for node in good) >= min(replication_factor, count) // 2 + 1
+            for group, count in wanted.items()
+        )
+        if len(good) < min_in_sync or (majority and not enough):
             refused.append(shard)
-        elif len(good) < len(wanted):
+        elif short_groups(replicas.items(), good, group_of, replication_factor):
             degraded.append(shard)
     return Admission(tuple(refused), tuple(degraded))
-
-
-def _some_majority(good: Sequence[str], wanted: Sequence[str], group_of: Callable[[str], int]) -> bool:
-    groups = {group_of(node) for node in wanted}
-    return any(
-        sum(group_of(node) == group for node in good)
-        >= sum(group_of(node) == group for node in wanted) // 2 + 1
-        for group in groups
-    )

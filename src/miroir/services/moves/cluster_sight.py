@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from miroir.core.moves.cluster_view import ClusterView, Member, MoveLimits
-from miroir.core.records import NodeRecord
+from miroir.core.records import NodeRecord, weight_of
 from miroir.core.topology import NodeId, NodeLifecycle
 from miroir.services.cluster import Cluster
 
@@ -51,7 +51,7 @@ class ClusterSight:
                     NodeLifecycle(node.lifecycle),
                     live=NodeId(node.id) in cluster.live,
                     gone=self.gone(node.id, limits),
-                    weight=node.weight,
+                    weight=weight_of(node),
                 )
                 for node in nodes.values()
             },

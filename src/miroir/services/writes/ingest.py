@@ -225,6 +225,7 @@ class Ingest:
             group_of=lambda node: cluster.nodes[node].group,
             min_in_sync=limits.min_in_sync_replicas,
             majority=limits.write_quorum == "majority",
+            replication_factor=cluster.replication_factor or limits.replication_factor,
         )
 
     def _shard_count(self, uid: str) -> int:
