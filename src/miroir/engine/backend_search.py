@@ -105,7 +105,6 @@ async def _multi_search(state: State, call: Call) -> Answer:
             state,
             multi,
             include_metadata=_wants_metadata(call),
-            check=lambda query: check_query(query, is_enabled(state)),
             named=named,
             metadata=metadata,
         )

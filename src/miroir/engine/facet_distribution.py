@@ -14,12 +14,10 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from miroir.engine.attribute_rules import AttributeRules
 from miroir.engine.facet_tree import FacetTree
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import shown_float
-from miroir.meili.codes import ApiError
-from miroir.meili.settings_rules import is_inside, matches_pattern
+from miroir.meili.settings_rules import is_inside, matches_pattern, value_order
 
 #: Up to this many candidates alphabetical facets are counted document by document.
 CANDIDATES_THRESHOLD = 3000
@@ -27,50 +25,6 @@ DEFAULT_MAX_VALUES = 100
 
 Distribution = dict[str, dict[str, int]]
 Stats = dict[str, dict[str, float]]
-
-
-def check_facets(rules: AttributeRules, facets: Sequence[str]) -> None:
-    """Refuse facet patterns that meet no filterable rule.
-
-    Raises:
-        ApiError: `invalid_search_facets`, for the first one.
-    """
-    for pattern in facets:
-        _check_facet(rules, pattern)
-
-
-def _check_facet(rules: AttributeRules, pattern: str) -> None:
-    for position, rule in enumerate(rules.filterable):
-        if rule.is_filterable:
-            if any(_meet(pattern, shown) for shown in rule.shown_patterns):
-                return
-        elif rule.matches(pattern):
-            raise ApiError(
-                "invalid_search_facets",
-                f"Invalid facet distribution: Attribute `{pattern}` matched rule #{position} in filterableAttributes, "
-                f"but this rule does not enable filtering.\nHint: enable filtering in rule #{position} by modifying "
-                f"the features.filter object\nHint: prepend another rule matching `{pattern}` with appropriate filter "
-                f"features before rule #{position}",
-            )
-    listed = sorted({p for rule in rules.filterable if rule.is_filterable for p in rule.shown_patterns})
-    rest = (
-        f"Available filterable attributes patterns are: `{', '.join(listed)}`."
-        if listed
-        else "This index does not have configured filterable attributes."
-    )
-    raise ApiError(
-        "invalid_search_facets", f"Invalid facet distribution: Pattern `{pattern}` is not filterable. {rest}"
-    )
-
-
-def _meet(one: str, other: str) -> bool:
-    """Whether two patterns have paths in common, or one is a parent of the other."""
-    return (
-        matches_pattern(one, other)
-        or matches_pattern(other, one)
-        or is_inside(other, one)
-        or is_inside(one, other)
-    )
 
 
 def selected_fields(index: FacetIndex, facets: Iterable[str]) -> dict[str, bool]:
@@ -95,18 +49,12 @@ def facet_distribution(
     stats: Stats = {}
     for path, is_named in selected_fields(index, facets).items():
         table = index.fields.get(path, _EMPTY)
-        by_count = facet_order(settings, path if is_named else "*") == "count"
+        by_count = value_order(settings, path if is_named else "*") == "count"
         distribution[path] = field_distribution(table, candidates, limit=limit, by_count=by_count)
         bounds = number_bounds(table, candidates)
         if bounds is not None:
             stats[path] = {"min": bounds[0], "max": bounds[1]}
     return distribution, stats
-
-
-def facet_order(settings: Mapping[str, Any], path: str) -> str:
-    """`alpha` or `count`, as `sortFacetValuesBy` says for a path."""
-    orders = (settings.get("faceting") or {}).get("sortFacetValuesBy") or {}
-    return str(orders.get(path, orders.get("*", "alpha")))
 
 
 _EMPTY = FieldFacets()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from miroir.engine.attribute_rules import GEO_FIELD, GEOJSON_FIELD, AttributeRules
+from miroir.meili.facet_forms import normal_facet
 from miroir.meili.geo_field import finite_float
 
 #: Facet string keys are cut here, in bytes of UTF-8 at a character boundary.
@@ -42,17 +42,9 @@ class _Collected:
         self.is_empty = False
 
 
-def normalize_facet(text: str) -> str:
-    """The form under which facet strings are equal: trimmed, NFKD, lower case; accents stay."""
-    trimmed = text.strip()
-    if trimmed.isascii():
-        return trimmed.lower()
-    return unicodedata.normalize("NFKD", trimmed).lower()
-
-
 def facet_key(text: str) -> str:
-    """`normalize_facet` cut to the length that the tables keep."""
-    key = normalize_facet(text)
+    """`normal_facet` cut to the length that the tables keep."""
+    key = normal_facet(text)
     if len(key) * 4 <= KEY_BYTES_MAX:
         return key
     raw = key.encode("utf-8", "surrogatepass")

@@ -5,24 +5,20 @@ Source: search-semantics G.1 and G.2. Queries run elsewhere; here stands what th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pyroaring import BitMap
 
-from miroir.engine.facet_distribution import Distribution, Stats, facet_order
-from miroir.engine.facet_values import normalize_facet
 from miroir.engine.formatting.hits import HitMaker
 from miroir.engine.formatting.selection import JsonObject
-from miroir.engine.geo import shown_float
 from miroir.engine.hybrid import compare_sort_values
 from miroir.engine.index import Index
 from miroir.engine.ranking.score import Detail, GeoDetail, ScoreValue, SortDetail, global_score, score_values
-from miroir.meili.codes import ApiError
+from miroir.meili.federation_merge import HitValue, hit_values, merge_lists
 
 _SAME_SCORE = 2.220446049250313e-16
-FacetValue = float | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ def merge_queries(
         for result in results
     ]
     seen: set[int] = set()
-    values_seen: set[FacetValue] = set()
+    values_seen: set[HitValue] = set()
     kept: list[FederatedHit] = []
     makers = {result.position: (result.maker, dict(result.hits)) for result in results}
     for hit in merge_hits(lists):
@@ -78,7 +74,7 @@ def merge_queries(
             continue
         seen.add(hit.docid)
         if distinct is not None:
-            values = facet_values(hit.document, distinct)
+            values = hit_values(hit.document, distinct)
             if not values_seen.isdisjoint(values):
                 candidates.discard(hit.docid)
                 continue
@@ -122,23 +118,8 @@ def _placed(
 
 
 def merge_hits(lists: Sequence[Sequence[FederatedHit]]) -> list[FederatedHit]:
-    """K-way merge by the comparison of weighted values; ties go to the query that was asked first.
-
-    Lists are merged as they are: the order within a list is never changed.
-    """
-    places = [0] * len(lists)
-    merged: list[FederatedHit] = []
-    while True:
-        best: int | None = None
-        for number, hits in enumerate(lists):
-            if places[number] >= len(hits):
-                continue
-            if best is None or _stands_before(hits[places[number]], lists[best][places[best]]):
-                best = number
-        if best is None:
-            return merged
-        merged.append(lists[best][places[best]])
-        places[best] += 1
+    """By the comparison of weighted values; ties go to the query that was asked first."""
+    return list(merge_lists(lists, _stands_before))
 
 
 def _stands_before(one: FederatedHit, other: FederatedHit) -> bool:
@@ -189,7 +170,7 @@ class Merged:
 
     page: tuple[FederatedHit, ...]
     total: int
-    rejected: Mapping[str, Sequence[FederatedHit]]
+    rejected: Mapping[str, Sequence[FederatedHit]]  #: by index, in the order of the merged list
 
     @property
     def semantic_count(self) -> int:
@@ -206,9 +187,9 @@ def merge_indexes(
     rejected: dict[str, list[FederatedHit]] = {}
     if distinct is not None:
         kept: list[FederatedHit] = []
-        seen: set[FacetValue] = set()
+        seen: set[HitValue] = set()
         for hit in merged:
-            values = facet_values(hit.document, distinct)
+            values = hit_values(hit.document, distinct)
             if not seen.isdisjoint(values):
                 rejected.setdefault(hit.index_uid, []).append(hit)
                 continue
@@ -217,103 +198,3 @@ def merge_indexes(
         total = max(0, total - (len(merged) - len(kept)))
         merged = kept
     return Merged(tuple(merged[offset : offset + limit]), total, rejected)
-
-
-# --- facets -------------------------------------------------------------------------------------
-
-
-def check_facet_orders(indexes: Mapping[str, tuple[Mapping[str, Any], Iterable[str]]]) -> dict[str, str]:
-    """The order of values of every facet to merge, from (settings, facet paths) by index.
-
-    Raises:
-        ApiError: `invalid_multi_search_facet_order` when two indexes order one facet differently.
-    """
-    orders: dict[str, tuple[str, str]] = {}
-    for index_uid, (settings, paths) in indexes.items():
-        for path in paths:
-            order = facet_order(settings, path)
-            first_uid, first_order = orders.setdefault(path, (index_uid, order))
-            if order != first_order:
-                raise ApiError(
-                    "invalid_multi_search_facet_order",
-                    f"Inside `.federation.facetsByIndex.{index_uid}`: Inconsistent order for values in facet "
-                    f"`{path}`: index `{first_uid}` orders {_ORDERS[first_order]}, but index `{index_uid}` orders "
-                    f"{_ORDERS[order]}.\n - Hint: Remove `federation.mergeFacets` or change "
-                    "`faceting.sortFacetValuesBy` to be consistent in settings.",
-                )
-    return {path: order for path, (_, order) in orders.items()}
-
-
-_ORDERS = {"alpha": "alphabetically", "count": "by count"}
-
-
-def merge_facets(
-    parts: Sequence[tuple[Distribution, Stats]], orders: Mapping[str, str], limit: int | None
-) -> tuple[Distribution, Stats]:
-    """Sum counts by shown value, order and cut anew; widest stats."""
-    sums: Distribution = {}
-    stats: Stats = {}
-    for distribution, part_stats in parts:
-        for facet, values in distribution.items():
-            merged = sums.setdefault(facet, {})
-            for value, count in values.items():
-                merged[value] = merged.get(value, 0) + count
-        for facet, bounds in part_stats.items():
-            known = stats.get(facet, bounds)
-            stats[facet] = {"min": min(known["min"], bounds["min"]), "max": max(known["max"], bounds["max"])}
-    for facet, values in sums.items():
-        if orders.get(facet, "alpha") == "count":
-            ordered = sorted(values.items(), key=lambda pair: -pair[1])
-        else:
-            ordered = sorted(values.items())
-        sums[facet] = dict(ordered[:limit])
-    return dict(sorted(sums.items())), dict(sorted(stats.items()))
-
-
-def without_hits(distribution: Distribution, hits: Iterable[FederatedHit]) -> Distribution:
-    """The distribution with the values of rejected hits taken off; values that reach 0 vanish."""
-    rejected = list(hits)
-    if not rejected:
-        return distribution
-    reduced: Distribution = {}
-    for facet, values in distribution.items():
-        shown = {normalize_facet(value): value for value in values if normalize_facet(value) != value}
-        left = dict(values)
-        for hit in rejected:
-            for value in facet_values(hit.document, facet):
-                key = shown_float(value) if isinstance(value, float) else shown.get(value, value)
-                if key in left:
-                    left[key] = max(0, left[key] - 1)
-        reduced[facet] = {value: count for value, count in left.items() if count}
-    return reduced
-
-
-def facet_values(document: Mapping[str, Any], path: str) -> list[FacetValue]:
-    """Numbers and normalised strings at a path of a document."""
-    found: list[FacetValue] = []
-    _collect(document, path, found)
-    return found
-
-
-def _collect(document: Mapping[str, Any], path: str, found: list[FacetValue]) -> None:
-    if path in document:
-        _scalars(document[path], found)
-    for place in range(len(path) - 1, 0, -1):
-        if path[place] != ".":
-            continue
-        below = document.get(path[:place])
-        for part in below if isinstance(below, list) else (below,):
-            if isinstance(part, dict):
-                _collect(part, path[place + 1 :], found)
-
-
-def _scalars(value: Any, found: list[FacetValue]) -> None:
-    if isinstance(value, bool):
-        found.append("true" if value else "false")
-    elif isinstance(value, int | float):
-        found.append(float(value))
-    elif isinstance(value, str):
-        found.append(normalize_facet(value))
-    elif isinstance(value, list):
-        for element in value:
-            _scalars(element, found)

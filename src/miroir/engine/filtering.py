@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, assert_never
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import AttributeRules, FilterableRule, shapes_not_served
-from miroir.engine.facet_values import normalize_facet
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import Point, distance_m
 from miroir.engine.vectors import Embedder
 from miroir.meili.codes import ApiError
+from miroir.meili.facet_forms import normal_facet
 from miroir.meili.filters import (
     And,
     Condition,
@@ -161,10 +161,10 @@ class _Evaluation:
             case "IS EMPTY":
                 return table.empty
             case "CONTAINS":
-                part = normalize_facet(texts[0])
+                part = normal_facet(texts[0])
                 return BitMap.union(BitMap(), *[docs for key, docs in table.strings.items() if part in key])
             case "STARTS WITH":
-                return _starting_with(table, normalize_facet(texts[0]))
+                return _starting_with(table, normal_facet(texts[0]))
 
     # --- geo ------------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ def _allowed_operators(rule: FilterableRule) -> list[str]:
 
 
 def _equal(table: FieldFacets, text: str) -> BitMap:
-    found = table.strings.get(normalize_facet(text))
+    found = table.strings.get(normal_facet(text))
     number = parse_finite(text)
     numbers = None if number is None else table.numbers.get(number)
     return BitMap.union(BitMap(), *[documents for documents in (found, numbers) if documents is not None])
@@ -260,7 +260,7 @@ def _between(
     if (low is None) == (numbers[0] is None) and (high is None) == (numbers[1] is None):
         keys = _range(table.number_order.keys, numbers[0], numbers[1], open_low=open_low, open_high=open_high)
         found |= BitMap.union(BitMap(), *[table.numbers[key] for key in keys])
-    strings = [None if text is None else normalize_facet(text) for text in (low, high)]
+    strings = [None if text is None else normal_facet(text) for text in (low, high)]
     keys = _range(table.string_order.keys, strings[0], strings[1], open_low=open_low, open_high=open_high)
     return found | BitMap.union(BitMap(), *[table.strings[key] for key in keys])
 

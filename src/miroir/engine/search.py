@@ -15,7 +15,7 @@ from typing import Any
 from pyroaring import BitMap
 
 from miroir.engine.distinct import apply_distinct, check_distinct, distinct_table
-from miroir.engine.facet_distribution import check_facets, facet_distribution
+from miroir.engine.facet_distribution import facet_distribution
 from miroir.engine.filtering import filter_documents
 from miroir.engine.formatting.hits import HitMaker
 from miroir.engine.formatting.matcher import MatchingPhrase, MatchingTerm, MatchingWords
@@ -34,6 +34,8 @@ from miroir.engine.text_rules import Restriction
 from miroir.meili import filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
+from miroir.meili.facet_checks import check_facets
+from miroir.meili.search_kinds import asks_embedder, runs_semantic
 from miroir.meili.settings_rules import matches_pattern
 from miroir.meili.sorting import Sort, parse_sorts
 
@@ -86,21 +88,6 @@ def find(
         ApiError: the request does not fit the index: attributes, filter, sort, distinct, embedder, facets.
     """
     return _Search(index, query, length, is_enabled, is_late).run()
-
-
-def asks_embedder(query: SearchQuery) -> bool:
-    """Whether a search compares vectors at all: not for a ratio of 0, nor without anything to compare with."""
-    if query.hybrid is None or query.hybrid.semantic_ratio == 0:
-        return False
-    has_words = query.q is not None and bool(query.q.strip())
-    return query.vector is not None or query.media is not None or has_words
-
-
-def runs_semantic(query: SearchQuery) -> bool:
-    """Whether a search compares nothing but vectors."""
-    if query.hybrid is None or not asks_embedder(query):
-        return False
-    return query.hybrid.semantic_ratio == 1 or not (query.q or "").strip()
 
 
 def check_embedder(index: Index, query: SearchQuery) -> None:
@@ -380,7 +367,7 @@ def search(
     offset, length = window(query, index.settings)
     found = find(index, query, length, is_enabled=is_enabled, is_late=is_late)
     if query.facets:
-        check_facets(index.facets.rules, query.facets)
+        check_facets(index.settings, query.facets)
     maker = HitMaker(index, query, found.words, found.sort)
     page = zip(found.docids[offset:length], found.details[offset:length], strict=True)
     answer: JsonObject = {"hits": [maker.make(docid, details) for docid, details in page]}

@@ -1,12 +1,11 @@
 """Decoding of POST /multi-search, federated and not.
 
 `decode_multi_search` checks shapes only. What the server checks query by query, after access, is in
-`check_item`; `check_multi_search` does it for every query, as a federation does before it opens any index.
+`check_item`; what it checks of a federation is in `federation_requests` and `federation_checks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +22,6 @@ from miroir.meili.commands import (
 from miroir.meili.decode import Field
 from miroir.meili.indexes import index_uid
 from miroir.meili.search_fields import PERSONALIZE, SEARCH_FIELDS
-
-_REMOVE = " - Hint: remove `{0}` from the query or remove `federation` from the request"
 
 
 def _weight(value: Any, path: str, code: str) -> float:
@@ -124,19 +121,11 @@ def decode_multi_search(body: object) -> MultiSearch:
     return MultiSearch(found["queries"], found.get("federation"))
 
 
-def check_multi_search(multi: MultiSearch) -> None:
-    """Every query of a federation. Raises ApiError ``Inside `.queries[i]`: …``."""
-    for i in range(len(multi.queries)):
-        check_item(multi, i)
-
-
 def check_item(multi: MultiSearch, i: int) -> None:
-    """What needs no index about query `i`: options its kind of request forbids, the syntax of its filter."""
+    """What needs no index about query `i` of a request that is no federation. Raises ApiError."""
     item = multi.queries[i]
     try:
-        if multi.federation is not None:
-            _check_federated(item, multi.federation)
-        elif item.federation_options is not None:
+        if item.federation_options is not None:
             raise ApiError(
                 "invalid_multi_search_federation_options",
                 "Using `federationOptions` is not allowed in a non-federated search.\n"
@@ -158,69 +147,3 @@ class QueryError(ApiError):
 def inside(i: int, error: ApiError) -> QueryError:
     """The error of query `i`, its message prefixed."""
     return QueryError(error.code, f"Inside `.queries[{i}]`: {error.message}", headers=dict(error.headers))
-
-
-def check_remote(item: MultiSearchItem, is_enabled: Callable[[str], bool]) -> None:
-    """A query for another server needs the feature, and here nobody can register one. Raises ApiError."""
-    options = item.federation_options
-    if options is None or options.remote is None:
-        return
-    if not is_enabled("network"):
-        raise ApiError(
-            "feature_not_enabled",
-            "Performing a remote federated search requires enabling the `network` experimental feature. "
-            "See https://github.com/orgs/meilisearch/discussions/805",
-        )
-    raise ApiError(
-        "invalid_multi_search_remote",
-        f"Invalid `.federation_options.remote`: remote `{options.remote}` is not registered",
-    )
-
-
-def _check_federated(item: MultiSearchItem, federation: Federation) -> None:
-    for name in ("offset", "limit", "page", "hitsPerPage"):
-        if name in item.sent:
-            raise ApiError(
-                "invalid_multi_search_query_pagination",
-                "Using pagination options is not allowed in federated queries.\n"
-                f"{_REMOVE.format(name)}\n"
-                " - Hint: pass `federation.limit` and `federation.offset` for pagination in federated search",
-            )
-    if item.search.facets:
-        shown = "[" + ", ".join(f'"{facet}"' for facet in item.search.facets) + "]"
-        raise ApiError(
-            "invalid_multi_search_query_facets",
-            "Using facet options is not allowed in federated queries.\n"
-            f"{_REMOVE.format('facets')}\n"
-            f" - Hint: pass `federation.facetsByIndex.{item.index_uid}: {shown}` for facets in federated search",
-        )
-    if "personalize" in item.sent:
-        raise ApiError(
-            "invalid_multi_search_query_personalization",
-            "Using `.personalize` is not allowed in federated queries.\n"
-            f"{_REMOVE.format('personalize')}\n"
-            " - Hint: pass `federation.personalize` for personalization in federated search",
-        )
-    options = item.federation_options
-    if options is not None and options.remote is not None and item.search.use_network:
-        raise ApiError(
-            "invalid_multi_search_federation_options",
-            "Using `.useNetwork` is not allowed as the same time as `.federationOptions.remote`.\n"
-            "  - Hint: to perform an explicit query against a remote, remove `.useNetwork`.\n"
-            "  - Hint: to automatically perform queries against the entire network, remove "
-            "`.federationOptions.remote`.",
-        )
-    if "showPerformanceDetails" in item.sent:
-        raise ApiError(
-            "invalid_multi_search_query_show_performance_details",
-            "Using `.showPerformanceDetails` is not allowed in federated queries.\n"
-            f"{_REMOVE.format('showPerformanceDetails')}",
-        )
-    if "distinct" in item.sent and federation.distinct is not None:
-        raise ApiError(
-            "invalid_multi_search_distinct",
-            "Using `distinct` options is not allowed in federated queries when it also appears in "
-            "`.federation.distinct`.\n"
-            f"{_REMOVE.format('distinct')}\n"
-            "  - Note: `distinct` at the query level is discouraged in federated search.",
-        )

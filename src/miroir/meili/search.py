@@ -17,7 +17,7 @@ from miroir.meili import decode, filters, query_params
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery, Hybrid, SearchQuery, SimilarQuery
 from miroir.meili.document_ids import decode_id
-from miroir.meili.multi_search import check_item, check_multi_search, decode_multi_search
+from miroir.meili.multi_search import check_item, decode_multi_search
 from miroir.meili.search_fields import (
     FACET_SEARCH_FIELDS,
     SEARCH_FIELDS,
@@ -25,12 +25,12 @@ from miroir.meili.search_fields import (
     SIMILAR_FIELDS,
     SIMILAR_PARAMS,
 )
+from miroir.meili.search_kinds import require_hybrid
 from miroir.meili.sorting import Sort, parse_sort, parse_sorts
 
 __all__ = [
     "Sort",
     "check_item",
-    "check_multi_search",
     "decode_facet_search",
     "decode_multi_search",
     "decode_search",
@@ -72,20 +72,6 @@ def decode_search_params(params: list[tuple[str, str]]) -> SearchQuery:
     query = SearchQuery(**decode.arguments(found))
     filters.parse(query.filter)
     return query
-
-
-def require_hybrid(query: SearchQuery) -> None:
-    """`vector` and `media` need `hybrid`, and exclude each other. Checked once the index is known to exist."""
-    if query.vector is not None and query.media is not None:
-        raise ApiError(
-            "invalid_search_media_and_vector",
-            "Invalid request: both `media` and `vector` parameters are present.",
-        )
-    if query.hybrid is None and (query.vector is not None or query.media is not None):
-        raise ApiError(
-            "missing_search_hybrid",
-            "Invalid request: missing `hybrid` parameter when `vector` or `media` are present.",
-        )
 
 
 def check_query(query: SearchQuery, is_enabled: Callable[[str], bool]) -> None:

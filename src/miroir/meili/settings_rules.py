@@ -58,7 +58,8 @@ def matches_pattern(pattern: str, path: str) -> bool:
     return path == pattern
 
 
-def _features(rule: Any) -> FilterFeatures:
+def features_of(rule: Any) -> FilterFeatures:
+    """What one entry of `filterableAttributes` switches on."""
     if isinstance(rule, str):
         return _ALL
     features = rule.get("features") or {}
@@ -68,8 +69,16 @@ def _features(rule: Any) -> FilterFeatures:
     )
 
 
-def _patterns(rule: Any) -> tuple[str, ...]:
+def patterns_of(rule: Any) -> tuple[str, ...]:
+    """The name, or the patterns, of one entry of `filterableAttributes`."""
     return (rule,) if isinstance(rule, str) else tuple(rule["attributePatterns"])
+
+
+def matches_rule(rule: Any, path: str) -> bool:
+    """Whether one entry of `filterableAttributes` is about a field."""
+    if isinstance(rule, str):
+        return is_inside(path, rule)
+    return any(matches_pattern(pattern, path) for pattern in rule["attributePatterns"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +90,8 @@ class AttributeRules:
     def match_rule(self, path: str) -> MatchedRule | None:
         """The first filterable-attributes rule about a field."""
         for i, rule in enumerate(self.settings["filterableAttributes"]):
-            if isinstance(rule, str):
-                matched = is_inside(path, rule)
-            else:
-                matched = any(matches_pattern(pattern, path) for pattern in rule["attributePatterns"])
-            if matched:
-                return MatchedRule(i, _features(rule))
+            if matches_rule(rule, path):
+                return MatchedRule(i, features_of(rule))
         return None
 
     def is_filterable(self, path: str) -> bool:
@@ -126,7 +131,13 @@ class AttributeRules:
         found = {
             pattern
             for rule in self.settings["filterableAttributes"]
-            if keep(_features(rule))
-            for pattern in _patterns(rule)
+            if keep(features_of(rule))
+            for pattern in patterns_of(rule)
         }
         return tuple(sorted(found, key=str.encode))
+
+
+def value_order(settings: Mapping[str, Any], path: str) -> str:
+    """`alpha` or `count`, as `sortFacetValuesBy` says for a path."""
+    orders = (settings.get("faceting") or {}).get("sortFacetValuesBy") or {}
+    return str(orders.get(path, orders.get("*", "alpha")))

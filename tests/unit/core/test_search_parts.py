@@ -10,13 +10,7 @@ from hypothesis import strategies as st
 from miroir.core.reads.covering import Share
 from miroir.core.reads.distinct import deduplicate, duplicates_filter
 from miroir.core.reads.document_reads import fetch_body, merge_documents
-from miroir.core.reads.federation_merge import (
-    QueryHits,
-    federate,
-    federate_index,
-    merge_index_facets,
-    without_rejected,
-)
+from miroir.core.reads.federation_merge import QueryHits, federate, federate_index
 from miroir.core.reads.hybrid_merge import keyword_suffices, mix, shift
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.projection import Finisher, at_path, project, remove_path
@@ -125,20 +119,6 @@ def test_federation_wide_distinct() -> None:
     for found in (both, apart):
         assert [each.hit.body["id"] for each in found.kept] == [1, 3]
         assert [each.hit.body["id"] for each in found.rejected] == [2]
-    left = without_rejected({"g": {"x": 2, "y": 1}, "id": {"2": 1}}, apart.rejected)
-    assert left == {"g": {"x": 1, "y": 1}, "id": {}}
-
-
-def test_facets_of_indexes_merge() -> None:
-    by_index = {
-        "a": {"distribution": {"f": {"x": 1, "z": 5}}, "stats": {"n": {"min": 1.0, "max": 2.0}}},
-        "b": {"distribution": {"f": {"x": 2, "y": 1}}, "stats": {"n": {"min": 0.0, "max": 1.0}}},
-    }
-    assert merge_index_facets(by_index, {"f": "alpha"}, 2) == (
-        {"f": {"x": 3, "y": 1}},
-        {"n": {"min": 0.0, "max": 2.0}},
-    )
-    assert list(merge_index_facets(by_index, {"f": "count"}, None)[0]["f"]) == ["z", "x", "y"]
 
 
 def test_projection_hides_what_is_not_displayed() -> None:

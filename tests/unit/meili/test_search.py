@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from miroir.meili import search
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Hybrid, SearchQuery
-from miroir.meili.multi_search import check_remote
 from miroir.meili.sorting import Sort, parse_sort, split_sort
 
 texts = st.text(max_size=5)
@@ -137,26 +136,6 @@ def test_get_parameters() -> None:
     )
     with pytest.raises(ApiError, match="`hybridEmbedder` is mandatory when `vector` is present"):
         search.decode_search_params([("vector", "1")])
-
-
-def test_a_federation_forbids_pagination_in_its_queries_even_with_default_values() -> None:
-    multi = search.decode_multi_search({"queries": [{"indexUid": "books", "limit": 20}], "federation": {}})
-    with pytest.raises(ApiError) as caught:
-        search.check_multi_search(multi)
-    assert caught.value.code == "invalid_multi_search_query_pagination"
-    assert caught.value.message.startswith("Inside `.queries[0]`: Using pagination options is not allowed")
-    search.check_multi_search(search.decode_multi_search({"queries": [{"indexUid": "books", "limit": 20}]}))
-
-
-@pytest.mark.parametrize(
-    ("enabled", "code"), [(False, "feature_not_enabled"), (True, "invalid_multi_search_remote")]
-)
-def test_a_remote_that_nobody_can_register_is_refused(enabled: bool, code: str) -> None:
-    query = {"indexUid": "books", "federationOptions": {"remote": "far"}}
-    multi = search.decode_multi_search({"queries": [query], "federation": {}})
-    with pytest.raises(ApiError) as caught:
-        check_remote(multi.queries[0], lambda feature: enabled and feature == "network")
-    assert caught.value.code == code
 
 
 def test_multi_search_paths_name_the_query() -> None:

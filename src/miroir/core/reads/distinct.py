@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from miroir.core.reads.facet_merge import normal_form
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.projection import at_path
 from miroir.core.reads.search_plan import quoted
+from miroir.meili.facet_forms import normal_facet
 
 #: (is a string, number or normal form)
 ValueKey = tuple[bool, float | str]
@@ -22,7 +22,7 @@ def distinct_keys(value: Any) -> list[ValueKey]:
             keys.append((True, "true" if leaf else "false"))
         elif isinstance(leaf, (int, float)):
             keys.append((False, float(leaf)))
-        elif normal := normal_form(leaf):
+        elif normal := normal_facet(leaf):
             keys.append((True, normal))
     return keys
 

@@ -7,13 +7,14 @@ a shard happens to show. Nodes are given a larger `maxValuesPerFacet` than the c
 from __future__ import annotations
 
 import heapq
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from miroir.core.reserved import is_reserved
 from miroir.core.topology import IndexView
+from miroir.meili.facet_forms import normal_facet
 from miroir.meili.facet_matching import strong_form
+from miroir.meili.settings_rules import value_order
 
 DEFAULT_MAX_VALUES = 100
 #: Up to this many candidates a node sorts numbers as text.
@@ -23,12 +24,6 @@ Distribution = dict[str, dict[str, int]]
 Stats = dict[str, dict[str, float]]
 #: (is a string, number or normal form): what makes two shown values one
 ValueKey = tuple[bool, float | str]
-
-
-def normal_form(value: str) -> str:
-    """How a node compares facet strings."""
-    stripped = value.strip()
-    return stripped.lower() if stripped.isascii() else unicodedata.normalize("NFKD", stripped).lower()
 
 
 class FacetSum:
@@ -90,7 +85,7 @@ class FacetSum:
 
     def spell(self, field: str, text: str) -> None:
         """Show a value as `text`."""
-        self._shown[field][True, normal_form(text)] = (0, text)
+        self._shown[field][True, normal_facet(text)] = (0, text)
 
     def strings(self, field: str) -> dict[str, tuple[int, str]]:
         """Strings of one field: normal form -> count, spelling."""
@@ -174,7 +169,7 @@ def _typed(values: Mapping[str, int], bounds: Mapping[str, float] | None) -> Ite
                 yield text, (False, number)
                 continue
             numbers_over = True
-        yield text, (True, normal_form(text))
+        yield text, (True, normal_facet(text))
 
 
 def _number(text: str) -> float | None:
@@ -193,8 +188,7 @@ def max_values(index: IndexView) -> int:
 
 def facet_order(index: IndexView, field: str) -> str:
     """`alpha` or `count` for a field: its own entry, or that of `*`."""
-    orders = (index.settings.get("faceting") or {}).get("sortFacetValuesBy") or {}
-    return str(orders.get(field, orders.get("*", "alpha")))
+    return value_order(index.settings, field)
 
 
 class FacetHits:
@@ -211,7 +205,7 @@ class FacetHits:
 
     def add(self, value: str, count: int) -> None:
         """One value as a node shows it."""
-        key = normal_form(value)
+        key = normal_facet(value)
         self._counts[key] = self._counts.get(key, 0) + count
         known = self._shown.get(key)
         if known is not None and known[1] != value:
@@ -230,7 +224,7 @@ class FacetHits:
 
     def spell(self, text: str) -> None:
         """Show a value as `text`."""
-        self._shown[normal_form(text)] = (0, text)
+        self._shown[normal_facet(text)] = (0, text)
 
     def hits(self, index: IndexView, facet: str) -> list[dict[str, Any]]:
         """What the client sees."""

@@ -5,16 +5,14 @@ Each query's list is global already (merged over shards, scores repaired); here 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from miroir.core.reads.distinct import distinct_keys, number_text
-from miroir.core.reads.facet_merge import normal_form
 from miroir.core.reads.merging import Hit
-from miroir.core.reads.projection import at_path
 from miroir.core.reads.score_order import Value, compare, weighted
 from miroir.core.reads.scores import score_values
+from miroir.meili.federation_merge import HitValue, hit_values, merge_lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,8 @@ def federate_index(lists: Sequence[QueryHits], depth: int, distinct: str | None)
     """The first `depth` hits of the queries of one index; a document is kept once, at its better place."""
     found = Federated([], [])
     seen: set[str] = set()
-    values_seen: set[Any] = set()
-    for each in _in_order([list(_placed(query)) for query in lists]):
+    values_seen: set[HitValue] = set()
+    for each in merge_lists([list(_placed(query)) for query in lists], _stands_before):
         if len(found.kept) == depth:
             break
         if each.hit.seq in seen:
@@ -65,35 +63,19 @@ def federate_index(lists: Sequence[QueryHits], depth: int, distinct: str | None)
 def federate(lists: Sequence[Sequence[Placed]], distinct: str | None) -> Federated:
     """The hits of all indexes, which stand in the order of their uids."""
     found = Federated([], [])
-    values_seen: set[Any] = set()
-    for each in _in_order(lists):
+    values_seen: set[HitValue] = set()
+    for each in merge_lists(lists, _stands_before):
         _keep_or_reject(each, found, distinct, values_seen)
     return found
 
 
-def _keep_or_reject(each: Placed, found: Federated, distinct: str | None, values_seen: set[Any]) -> None:
-    keys = [] if distinct is None else distinct_keys(at_path(each.hit.body, distinct))
+def _keep_or_reject(each: Placed, found: Federated, distinct: str | None, values_seen: set[HitValue]) -> None:
+    keys = [] if distinct is None else hit_values(each.hit.body, distinct)
     if values_seen.isdisjoint(keys):
         values_seen.update(keys)
         found.kept.append(each)
     else:
         found.rejected.append(each)
-
-
-def _in_order(lists: Sequence[Sequence[Placed]]) -> Iterator[Placed]:
-    """Head against head: the comparison is no order over all hits (G.1, 4), so sorting would not do."""
-    places = [0] * len(lists)
-    while True:
-        best: int | None = None
-        for number, hits in enumerate(lists):
-            if places[number] < len(hits) and (
-                best is None or _stands_before(hits[places[number]], lists[best][places[best]])
-            ):
-                best = number
-        if best is None:
-            return
-        yield lists[best][places[best]]
-        places[best] += 1
 
 
 def _stands_before(one: Placed, other: Placed) -> bool:
@@ -115,47 +97,3 @@ def federation_mark(placed: Placed) -> dict[str, Any]:
         "queriesPosition": placed.query.shown_position,
         "weightedRankingScore": placed.score,
     }
-
-
-def without_rejected(
-    distribution: Mapping[str, Mapping[str, int]], rejected: Sequence[Placed]
-) -> dict[str, dict[str, int]]:
-    """The facets of an index with the values of rejected hits taken off; values that reach 0 vanish."""
-    reduced: dict[str, dict[str, int]] = {}
-    for facet, values in distribution.items():
-        left = dict(values)
-        shown = {normal_form(text): text for text in values}
-        for each in rejected:
-            for is_string, key in distinct_keys(at_path(each.hit.body, facet)):
-                text = shown.get(str(key)) if is_string else number_text(key)
-                if text is not None and left.get(text, 0) > 0:
-                    left[text] -= 1
-        reduced[facet] = {text: count for text, count in left.items() if count}
-    return reduced
-
-
-def merge_index_facets(
-    by_index: Mapping[str, Mapping[str, Any]],
-    orders: Mapping[str, str],
-    max_values: int | None,
-) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]]:
-    """`mergeFacets`: counts of several indexes summed by the displayed key; `orders` is facet -> alpha or count."""
-    counts: dict[str, dict[str, int]] = {}
-    stats: dict[str, dict[str, float]] = {}
-    for part in by_index.values():
-        for facet, values in part["distribution"].items():
-            total = counts.setdefault(facet, {})
-            for text, count in values.items():
-                total[text] = total.get(text, 0) + count
-        for facet, bounds in part["stats"].items():
-            known = stats.setdefault(facet, dict(bounds))
-            known["min"] = min(known["min"], bounds["min"])
-            known["max"] = max(known["max"], bounds["max"])
-    merged = {}
-    for facet in sorted(counts):
-        if orders.get(facet) == "count":
-            items = sorted(counts[facet].items(), key=lambda item: -item[1])
-        else:
-            items = sorted(counts[facet].items())
-        merged[facet] = dict(items if max_values is None else items[:max_values])
-    return merged, dict(sorted(stats.items()))

@@ -52,10 +52,8 @@ def _sort_place(value: Value) -> tuple[Any, ...]:
 
 
 def _distance(value: Value) -> tuple[int, float]:
-    """Nearest first for `asc` (a node merges `asc` farthest first between queries: a bug we do not repeat)."""
-    if value[2] is None:
-        return 1, 0.0
-    return 0, value[2] if value[1] else -value[2]
+    """Farthest first in both directions: between queries the server takes the larger distance for the better."""
+    return (1, 0.0) if value[2] is None else (0, -value[2])
 
 
 def _by_score(left: float, right: float) -> int:

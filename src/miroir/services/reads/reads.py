@@ -20,9 +20,11 @@ from miroir.meili.commands import (
     SearchQuery,
     SimilarQuery,
 )
+from miroir.meili.dates import format_step
+from miroir.meili.federation_requests import check_federation
 from miroir.meili.filters import check_features, parse
 from miroir.meili.indexes import cut, page_view
-from miroir.meili.multi_search import check_item, check_multi_search, check_remote
+from miroir.meili.multi_search import check_item
 from miroir.meili.search import check_query
 from miroir.ports.nodes import NodeTransport
 from miroir.services.reads.document_reads import DocumentReads
@@ -80,38 +82,23 @@ class Reads:
         reading = self._open(self._snapshot(), index_uid)
         check_query(query, self._is_enabled)
         result = await self._search.search(reading, query)
-        return 200, self._complete(
-            result, started, self._described(reading, query) if include_metadata else None
-        )
+        metadata = self._described(reading.index, query) if include_metadata else None
+        return 200, self._complete(result, started, metadata, shows_times=query.show_performance_details)
 
     async def multi_search(self, request: MultiSearch, *, include_metadata: bool = False) -> Answer:
         """POST /multi-search, federated or not."""
         started = _now()
         snapshot = self._snapshot()
         if request.federation is not None:
-            check_multi_search(request)
-            readings = []
-            for position, item in enumerate(request.queries):
-                try:
-                    check_remote(item, self._is_enabled)
-                    check_query(item.search, self._is_enabled)
-                except ApiError as error:
-                    raise inside(error, position) from error
-            for position, item in enumerate(request.queries):
-                readings.append(self._open_inside(snapshot, item.index_uid, position))
-            for uid in request.federation.facets_by_index:
-                if uid not in snapshot.indexes:
-                    raise _InsideQueryError(
-                        "index_not_found",
-                        f"Inside `.federation.facetsByIndex.{uid}`: Index `{uid}` not found.\n"
-                        f" - Note: index `{uid}` is not used in queries",
-                    )
-            result = await self._federated.search(readings, request)
+            check_federation(request, self._is_enabled)
+            result = await self._federated.search(
+                snapshot.indexes, lambda index: self._reading(snapshot, index), request
+            )
             metadata = [
-                self._described(reading, item.search)
-                for reading, item in zip(readings, request.queries, strict=True)
+                self._described(snapshot.indexes[item.index_uid], item.search) for item in request.queries
             ]
-            return 200, self._complete(result, started, metadata if include_metadata else None)
+            answer = self._complete(result, started, metadata if include_metadata else None)
+            return 200, answer | _times(started, is_shown=request.federation.show_performance_details)
         results = await self._each(snapshot, request, include_metadata)
         return 200, {"results": results}
 
@@ -130,8 +117,10 @@ class Reads:
                     result = await self._search.search(reading, item.search)
                 except ApiError as error:
                     return inside(error, position)
-            metadata = self._described(reading, item.search) if include_metadata else None
-            return {"indexUid": item.index_uid, **self._complete(result, started, metadata)}
+            metadata = self._described(reading.index, item.search) if include_metadata else None
+            shows_times = item.search.show_performance_details
+            answer = self._complete(result, started, metadata, shows_times=shows_times)
+            return {"indexUid": item.index_uid, **answer}
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(position)) for position in range(len(request.queries))]
@@ -155,7 +144,7 @@ class Reads:
         reading = self._open(self._snapshot(), index_uid)
         result = await self._similar.search(reading, query)
         result["processingTimeMs"] = _ms_since(started)
-        return 200, result
+        return 200, result | _times(started, is_shown=query.show_performance_details)
 
     async def documents_list(self, index_uid: str, query: DocumentsQuery) -> Answer:
         """GET /indexes/{uid}/documents and POST .../documents/fetch."""
@@ -197,20 +186,23 @@ class Reads:
         deadline = _now() + self._limits.timeout_s
         return self._scatter.open(snapshot, index, rotation=next(self._rotation), deadline=deadline)
 
-    def _described(self, reading: Reading, query: SearchQuery) -> dict[str, Any]:
+    def _described(self, index: IndexView, query: SearchQuery) -> dict[str, Any]:
         """The `metadata` object of one query."""
         found: dict[str, Any] = {} if query.q is None else {"query": query.q}
-        key = reading.index.primary_key
+        key = index.primary_key
         named = {} if key is None else {"primaryKey": key}
-        return {**found, "queryUid": self._request_uid(), "indexUid": reading.index.uid, **named}
+        return {**found, "queryUid": self._request_uid(), "indexUid": index.uid, **named}
 
-    def _complete(self, result: dict[str, Any], started: float, metadata: Any) -> dict[str, Any]:
+    def _complete(
+        self, result: dict[str, Any], started: float, metadata: Any, *, shows_times: bool = False
+    ) -> dict[str, Any]:
         """Fill in what only the request as a whole knows, and put the last keys in the server's order."""
         result["processingTimeMs"] = _ms_since(started)
         tail = result.pop("semanticHitCount", None)
         result["requestUid"] = self._request_uid()
         if metadata is not None:
             result["metadata"] = metadata
+        result |= _times(started, is_shown=shows_times)
         if tail is not None:
             result["semanticHitCount"] = tail
         return result
@@ -228,6 +220,11 @@ class _InsideQueryError(ApiError):
     @property
     def status(self) -> int:
         return 400 if self.code == "index_not_found" else super().status
+
+
+def _times(started: float, *, is_shown: bool) -> dict[str, Any]:
+    """`performanceDetails`, of the one step that is the same however many nodes were asked."""
+    return {"performanceDetails": {"search": format_step(_now() - started)}} if is_shown else {}
 
 
 def _now() -> float:

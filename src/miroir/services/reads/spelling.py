@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from miroir.core.reads.facet_merge import FacetHits, FacetSum, normal_form
+from miroir.core.reads.facet_merge import FacetHits, FacetSum
 from miroir.core.reads.projection import at_path
 from miroir.core.reads.search_plan import Matching, first_document, only, quoted, sequences
 from miroir.core.reserved import SEQ_FIELD
+from miroir.meili.facet_forms import normal_facet
 from miroir.services.reads.scatter import Ask, Reading, Scatter
 
 #: Values looked up for one answer; further ones are shown as the node with most of them does.
@@ -73,7 +74,7 @@ class Speller:
                 found = await self._first_match(reading, field, matching, wanted)
             if found is not None and (first is None or found[SEQ_FIELD] < first[SEQ_FIELD]):
                 first = found
-        return None if first is None else _spelled(at_path(first, field), normal_form(text))
+        return None if first is None else _spelled(at_path(first, field), normal_facet(text))
 
     async def _first(
         self, reading: Reading, field: str, matching: Matching, wanted: str
@@ -109,7 +110,7 @@ def _spelled(value: Any, key: str) -> str | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
-        return value if normal_form(value) == key else None
+        return value if normal_facet(value) == key else None
     if isinstance(value, list):
         for each in reversed(value):
             if (found := _spelled(each, key)) is not None:
