@@ -16,6 +16,7 @@ from miroir.services.moves.copier import Copier
 from miroir.services.moves.copy_pages import CopyPages
 from miroir.services.moves.held_ops import HeldOps
 from miroir.services.moves.shard_calls import ShardCalls
+from miroir.services.moves.sources import Source
 from miroir.services.prober import Prober
 from tests.simulation.test_moves import Shelf, under_load
 from tests.support.moving import add_node, assert_consistent, moving_cluster, operations, placement_of, settle
@@ -74,10 +75,11 @@ async def _wiped_source(seed: int) -> None:
         await shelf.load(60)
         before = Copier._settle
 
-        async def settle_wiped(self: Copier, copy: CopyRecord, source: str) -> bool:
-            await cluster.nodes[source].wipe()
-            await cluster.nodes[source].start()
-            for node in {source, copy.target}:
+        async def settle_wiped(self: Copier, copy: CopyRecord, source: Source) -> bool:
+            (held_by,) = source.nodes
+            await cluster.nodes[held_by].wipe()
+            await cluster.nodes[held_by].start()
+            for node in {held_by, copy.target}:
                 await cluster.nodes[node].ask("GET", "/health")
             self._calls.digests = _empty  # type: ignore[method-assign]
             return await before(self, copy, source)
@@ -159,7 +161,7 @@ def no_identity(patch: Patch) -> None:
     patch.setattr(Prober, "is_itself", always)
 
 
-async def _agree(self: Copier, copy: CopyRecord, source: str) -> bool:
+async def _agree(self: Copier, copy: CopyRecord, source: Source) -> bool:
     return True
 
 
@@ -167,7 +169,7 @@ def _lossy(patch: Patch) -> None:
     whole = CopyPages.write
 
     async def losing(
-        self: CopyPages, copy: CopyRecord, key: str, source: str, listing: list[str], limits: Any
+        self: CopyPages, copy: CopyRecord, key: str, source: Source, listing: list[str], limits: Any
     ) -> Any:
         if random.Random(len(listing)).random() < 0.3:
             return copy, listing[limits.page_documents :], 0.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import gcd
 
 from miroir.core.topology import NodeLifecycle, ReplicaState
 
@@ -21,6 +22,19 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherLayout:
+    """The same documents, cut otherwise."""
+
+    name: str
+    shards: Sequence[Mapping[str, ReplicaState]]
+
+    def has_part_of(self, shard: int, count: int) -> Iterator[int]:
+        """Its shards in which documents of `shard` of `count` lie: those equal to it modulo what both counts share."""
+        common = gcd(count, len(self.shards))
+        return (one for one in range(len(self.shards)) if one % common == shard % common)
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterView:
     """Everything a plan is made from, at one moment."""
 
@@ -29,6 +43,8 @@ class ClusterView:
     replication_factor: int
     documents: Mapping[str, int] = field(default_factory=dict)
     document_bytes: Mapping[str, int] = field(default_factory=dict)  #: average, per index
+    #: layout -> the other layout of its index, that a shard without a copy of its own can be read from
+    other: Mapping[str, OtherLayout] = field(default_factory=dict)
 
     def takers(self) -> list[Member]:
         """Nodes that should hold replicas, by id."""
@@ -54,4 +70,5 @@ class MoveLimits:
     barrier_s: float = 10.0
     request_timeout_s: float = 60.0
     reader_timeout_s: float = 30.0
+    retention_s: float = 86400.0  #: how long the old layout of a resharded index is fed
     slow_ms: float = 500.0  #: a source slower than this gets a pause as long as its answer took

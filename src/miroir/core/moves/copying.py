@@ -75,7 +75,7 @@ def begin(record: PlacementRecord, copy: CopyRecord, *, boundary: int) -> tuple[
     for shard, leaves in zip(copy.shards, copy.leaves, strict=True):
         state = shards[shard].get(copy.target)
         sources = [n for n, s in shards[shard].items() if s is IN_SYNC and n != copy.target]
-        if state in (IN_SYNC, RETIRING) or not sources:
+        if state in (IN_SYNC, RETIRING) or (copy.origin is None and not sources):
             continue
         if state is STALE:
             rebuilt.append(shard)
@@ -159,16 +159,21 @@ _FORWARD: Mapping[ReplicaState | None, frozenset[ReplicaState | None]] = {
 }
 
 
-def check_change(before: PlacementRecord, after: PlacementRecord) -> None:
+def let_go(record: PlacementRecord) -> PlacementRecord:
+    """A layout that nobody reads goes: every replica retires."""
+    return _closed(record, [dict.fromkeys(replicas, RETIRING) for replicas in record.shards])
+
+
+def check_change(before: PlacementRecord, after: PlacementRecord, *, unread: bool = False) -> None:
     """Raise UnsafeChangeError unless `after` may follow `before`.
 
-    No shard loses its last in-sync replica, and every replica goes its way step by step. Written without
-    the functions above, to notice when one of them is wrong.
+    No shard loses its last in-sync replica, unless nobody reads the layout, and every replica goes its way step by
+    step. Written without the functions above, to notice when one of them is wrong.
     """
     if len(before.shards) != len(after.shards):
         raise UnsafeChangeError("the number of shards changed")
     for shard, (old, new) in enumerate(zip(before.shards, after.shards, strict=True)):
-        if IN_SYNC in old.values() and IN_SYNC not in new.values():
+        if not unread and IN_SYNC in old.values() and IN_SYNC not in new.values():
             raise UnsafeChangeError(f"shard {shard} would lose its last in-sync replica")
         for node in {*old, *new}:
             was, becomes = old.get(node), new.get(node)

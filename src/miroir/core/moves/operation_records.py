@@ -25,6 +25,7 @@ class OperationKind(StrEnum):
     RESTORE = "restore"  #: started by itself for nodes that are gone
     RESYNC = "resync"  #: started by itself for replicas that are stale
     VERIFY = "verify"
+    RESHARD = "reshard"
 
 
 class OperationState(StrEnum):
@@ -67,6 +68,7 @@ class CopyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: str
     shards: tuple[int, ...]
     leaves: tuple[str | None, ...]  #: aligned with `shards`
+    origin: str | None = None  #: the layout that is read; None: the same
     phase: CopyPhase = CopyPhase.PLANNED
     rebuilt: tuple[int, ...] = ()  #: shards of which the target held a stale replica before
     boundary: int = -1  #: the last op of the index that the pages may be taken to contain
@@ -98,6 +100,16 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     peak_bytes: dict[str, int] = {}  #: node -> bytes added at most while the old copies still exist
 
 
+class Reshard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a change of the number of shards is about; where it stands is in the catalogue."""
+
+    index: str  #: its key, whatever it is called
+    old: str  #: the layout that was read
+    new: str | None = None  #: the other one, once it exists
+    retention_s: float = 0.0
+    kept_until: int = 0  #: ns since 1970; set when readers went to the new one
+
+
 class OperationRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One operation: what was asked, what was planned, how far it is."""
 
@@ -117,6 +129,7 @@ class OperationRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     created_at: int = 0
     ended_at: int = 0
     reason: str | None = None  #: why it ended as it did, or what it waits for
+    reshard: Reshard | None = None
 
     @property
     def open(self) -> bool:

@@ -7,7 +7,7 @@ record: asked again, it goes on from whatever state the cluster is in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from miroir.core.moves.cluster_view import ClusterView, MoveLimits
@@ -27,9 +27,10 @@ REPLANS_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class StartCopy:
-    """Begin to copy these moves, all of one index to one node."""
+    """Begin to copy these moves, all of one layout to one node. `origin`: the layout they are read from."""
 
     moves: tuple[Move, ...]
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def _startable(
     busy = {(copy.physical, copy.target) for copy in copies if not copy.over}
     chosen: list[Move] = []
     sources: set[str] = set()
+    origin: str | None = None
     for move in waiting:
         if not _may_start(move, view, busy):
             continue
@@ -147,10 +149,11 @@ def _startable(
         if not common:
             continue
         sources = common
+        origin = None if _has_copy(move, view) else view.other[move.physical].name
         chosen.append(move)
         if len(chosen) >= limits.shards_per_copy:
             break
-    return StartCopy(tuple(chosen)) if chosen else None
+    return StartCopy(tuple(chosen), origin) if chosen else None
 
 
 def _may_start(move: Move, view: ClusterView, busy: set[tuple[str, str]]) -> bool:
@@ -165,10 +168,24 @@ def _may_start(move: Move, view: ClusterView, busy: set[tuple[str, str]]) -> boo
 
 
 def _sources(move: Move, view: ClusterView) -> set[str]:
-    """Live nodes that hold the shard in sync."""
+    """Live nodes that hold the shard in sync; without any copy of it, the name of the other layout that holds it."""
+    if _has_copy(move, view):
+        return _live_in_sync(view.placement[move.physical][move.shard], view)
+    other = view.other.get(move.physical)
+    if other is None:
+        return set()
+    parts = other.has_part_of(move.shard, len(view.placement[move.physical]))
+    return {other.name} if all(_live_in_sync(other.shards[part], view) for part in parts) else set()
+
+
+def _has_copy(move: Move, view: ClusterView) -> bool:
+    return ReplicaState.IN_SYNC in view.placement[move.physical][move.shard].values()
+
+
+def _live_in_sync(replicas: Mapping[str, ReplicaState], view: ClusterView) -> set[str]:
     return {
         node
-        for node, state in view.placement[move.physical][move.shard].items()
+        for node, state in replicas.items()
         if state is ReplicaState.IN_SYNC and node in view.members and view.members[node].live
     }
 

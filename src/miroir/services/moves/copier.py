@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import msgspec
 import structlog
@@ -25,6 +25,8 @@ from miroir.services.cluster import Cluster
 from miroir.services.moves.copy_pages import CopyPages
 from miroir.services.moves.held_ops import HeldOps
 from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls
+from miroir.services.moves.sources import Cut, Source, SourceReader
+from miroir.services.moves.standing import Standing
 from miroir.services.writes.lanes import Delivery
 from miroir.services.writes.node_requests import last_step
 from miroir.services.writes.persisting import persist
@@ -57,7 +59,9 @@ class Copier:
         self._delivery = delivery
         self._held = held
         self._calls = calls
-        self._pages = CopyPages(calls)
+        self._reader = SourceReader(calls)
+        self._standing = Standing(cluster, delivery, held)
+        self._pages = CopyPages(calls, self._reader)
         self.limits = limits
         self._now_ns = now_ns
         self._rng = rng
@@ -66,6 +70,8 @@ class Copier:
         self.paused: Callable[[CopyRecord], bool] = lambda copy: False
         self.gone: Callable[[str], bool] = lambda node: False
         self.ended: Callable[[CopyRecord], None] = lambda copy: None
+        #: (layout, shards): copied from the other layout without a comparison
+        self.unverified: Callable[[str, Collection[int]], None] = lambda layout, shards: None
         self.trusted: Callable[[NodeId], Awaitable[bool]] = (
             _trust  #: whether a node has the disk it is known by
         )
@@ -157,38 +163,28 @@ class Copier:
             target_gone=self.gone(copy.target),
             cleaning=record is not None
             and any(replicas.get(copy.target) is ReplicaState.RETIRING for replicas in record.shards),
-            source=self._source(copy, record) if exists else None,
+            source=None if not exists or (source := self._source(copy)) is None else source.nodes[0],
         )
 
     def _orphaned(self, copy: CopyRecord, record: PlacementRecord | None) -> bool:
         """No node has all these shards in sync any more: to be planned anew, in other groups."""
+        if copy.origin is not None:
+            return self._cluster.index_of(copy.origin) is None
         return record is not None and not any(
             all(record.shards[shard].get(node) is ReplicaState.IN_SYNC for shard in copy.shards)
             for node in record.shards[copy.shards[0]]
             if node != copy.target and (NodeId(node) in self._cluster.live or not self.gone(node))
         )
 
-    def _source(self, copy: CopyRecord, record: PlacementRecord | None) -> str | None:
-        """A live node, in sync for all shards of the copy, its lane at or past the boundary."""
+    def _source(self, copy: CopyRecord) -> Source | None:
+        """Where to read: live nodes, in sync for the shards, their lanes at or past the boundary."""
+        record = self._cluster.placement.get(copy.physical)
         if record is None:
             return None
-        for node in sorted({n for shard in copy.shards for n in record.shards[shard]}):
-            if node == copy.target or NodeId(node) not in self._cluster.live:
-                continue
-            if any(record.shards[shard].get(node) is not ReplicaState.IN_SYNC for shard in copy.shards):
-                continue
-            if self._reached(copy.physical, node, copy.boundary):
-                return node
-        return None
-
-    def _reached(self, physical: str, node: str, op: int) -> bool:
-        stored = self._cluster.lanes.get((physical, node))
-        if stored is not None and stored.lagging:
-            return False
-        lane = self._delivery.lane(physical, node)
-        if lane is None:
-            return True
-        return lane.settled_to(last_step(op))
+        if copy.origin is None:
+            return self._standing.one_node(copy.physical, copy.shards, copy.boundary, but=(copy.target,))
+        wanted = Cut(copy.physical, len(record.shards), frozenset(copy.shards))
+        return self._standing.other_layout(copy.origin, wanted, copy.boundary)
 
     async def _save(self, copy: CopyRecord) -> None:
         await persist(self._store, lambda tx: tx.put(Table.COPIES, (copy.id,), encode(copy)))
@@ -228,9 +224,10 @@ class Copier:
 
     async def _write_page(self, copy: CopyRecord) -> bool:
         record = self._cluster.placement[copy.physical]
-        source = self._source(copy, record)
+        source = self._source(copy)
         index = self._cluster.index_of(copy.physical)
-        if source is None or index is None or not self._reached(copy.physical, copy.target, copy.boundary):
+        reached = self._standing.reached(copy.physical, copy.target, copy.boundary)
+        if source is None or index is None or not reached:
             return False
         listing = self._listings.get(copy.id)
         if listing is None:
@@ -263,7 +260,7 @@ class Copier:
         batch = self._held.next_batch(copy)
         if batch is None:
             return None
-        if batch.behind_lane and not self._reached(copy.physical, copy.target, batch.last):
+        if batch.behind_lane and not self._standing.reached(copy.physical, copy.target, batch.last):
             return None
         error = await self._held.send(self._calls, copy, batch)
         if error is not None and batch.ops > 1:
@@ -278,7 +275,7 @@ class Copier:
         async with self._sequencer.hold(self._cluster.owner(copy.physical)):
             while True:
                 copy = self.copies[copy.id]
-                source = self._source(copy, self._cluster.placement.get(copy.physical))
+                source = self._source(copy)
                 if source is None or copy.id in self._again or not self.wanted(copy):
                     return False
                 if self._cluster.index_of(copy.physical) is None:
@@ -296,40 +293,43 @@ class Copier:
         await asyncio.sleep(self.limits.barrier_s)
         return False
 
-    async def _settle(self, copy: CopyRecord, source: str) -> bool:
+    async def _settle(self, copy: CopyRecord, source: Source) -> bool:
         """Nothing moves: compare, and flip or begin again."""
         index = self._cluster.index_of(copy.physical)
         if index is not None and index.exact and index.primary_key is not None:
             await self._pages.write_ghosts(copy, index.primary_key, source)
         equal = await self._equal(copy, source)
         # One that lost its disk since its last probe would agree with anything that is empty.
-        if not await self.trusted(NodeId(source)) or not await self.trusted(NodeId(copy.target)):
-            return False
+        for node in (*source.nodes, copy.target):
+            if not await self.trusted(NodeId(node)):
+                return False
         if not equal:
             log.warning("copies_differ", copy=copy.id, index=copy.physical, node=copy.target)
             await self._begin_again(copy)
             return True
         return await self._flip(copy)
 
-    def _at_rest(self, copy: CopyRecord, source: str) -> bool:
+    def _at_rest(self, copy: CopyRecord, source: Source) -> bool:
         """Whether source and target have applied every op of the index."""
-        last = self._held.last_op(copy.physical)
         return (
             self._held.next_batch(copy) is None
-            and self._reached(copy.physical, source, last)
-            and self._reached(copy.physical, copy.target, last)
+            and all(self._standing.at_rest(source.layout, node) for node in source.nodes)
+            and self._standing.at_rest(copy.physical, copy.target)
         )
 
-    async def _equal(self, copy: CopyRecord, source: str) -> bool:
+    async def _equal(self, copy: CopyRecord, source: Source) -> bool:
         index = self._cluster.index_of(copy.physical)
         if index is None or index.primary_key is None:
+            return True
+        if source.is_other_layout:  # as a whole, before it is read
+            self.unverified(copy.physical, copy.shards)
             return True
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(
                     _caught(self._calls.digests(node, copy.physical, index.primary_key, copy.shards))
                 )
-                for node in (source, copy.target)
+                for node in (source.nodes[0], copy.target)
             ]
         ours, theirs = (task.result() for task in tasks)
         for found in (ours, theirs):

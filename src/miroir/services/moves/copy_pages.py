@@ -13,19 +13,20 @@ from miroir.core.moves.cluster_view import MoveLimits
 from miroir.core.moves.operation_records import CopyRecord
 from miroir.core.records import IndexState, PlacementRecord
 from miroir.core.topology import ReplicaState
-from miroir.core.writes.document_ids import document_ids
 from miroir.core.writes.node_settings import node_settings
 from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls
+from miroir.services.moves.sources import Source, SourceReader
 
 
 class CopyPages:
     """Raises NodeError and NodeRefusedError; whatever was written can be written again."""
 
-    def __init__(self, calls: ShardCalls) -> None:
+    def __init__(self, calls: ShardCalls, reader: SourceReader) -> None:
         self._calls = calls
+        self._reader = reader
 
     async def prepare(
-        self, copy: CopyRecord, record: PlacementRecord, index: IndexState, source: str
+        self, copy: CopyRecord, record: PlacementRecord, index: IndexState, source: Source
     ) -> list[str]:
         """The target has the index, its settings, and nothing old of these shards; returns the ids to copy."""
         physical, target = copy.physical, copy.target
@@ -38,19 +39,18 @@ class CopyPages:
                 await _must(wiping, target, "deleting what was there")
         if index.primary_key is None:
             return []
-        ids = await self._calls.ids(source, physical, index.primary_key, copy.shards)
+        ids = await self._reader.ids(source, index.primary_key)
         return [one for one in ids if copy.cursor is None or one > copy.cursor]
 
     async def write(
-        self, copy: CopyRecord, primary_key: str, source: str, listing: list[str], limits: MoveLimits
+        self, copy: CopyRecord, primary_key: str, source: Source, listing: list[str], limits: MoveLimits
     ) -> tuple[CopyRecord, list[str], float]:
         """One page; returns the copy further on, the ids that are left, and how long to pause (seconds)."""
         page = listing[: limits.page_documents]
         began = asyncio.get_running_loop().time()
-        documents = await self._calls.documents(source, copy.physical, page)
+        by_id = await self._reader.documents(source, primary_key, page)
         took_s = asyncio.get_running_loop().time() - began
-        by_id = dict(zip(document_ids(documents, primary_key), documents, strict=True))
-        names = [name for name in page if name in by_id]  # the node answers in an order of its own
+        names = list(by_id)
         taken, lines = _fitting([by_id[name] for name in names], limits.page_bytes)
         if taken:
             writing = self._calls.write(copy.target, copy.physical, primary_key, lines, _tag(copy))
@@ -64,9 +64,9 @@ class CopyPages:
         )
         return further, listing[listing.index(last) + 1 :], _pause_s(taken, len(lines), took_s, limits)
 
-    async def write_ghosts(self, copy: CopyRecord, primary_key: str, source: str) -> None:
+    async def write_ghosts(self, copy: CopyRecord, primary_key: str, source: Source) -> None:
         """Hidden documents of an exact index: the same on every node of it, whatever shards it holds."""
-        ours = await self._calls.ghosts(source, copy.physical, primary_key)
+        ours = await self._reader.ghosts(source, primary_key)
         theirs = await self._calls.ghosts(copy.target, copy.physical, primary_key)
         surplus = sorted(theirs.keys() - ours.keys())
         if surplus:

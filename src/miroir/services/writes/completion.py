@@ -71,7 +71,9 @@ class Completion:
         #: (op, node): the op's task does not wait for a node that changes its rules later
         self.is_second: Callable[[int, str], bool] = lambda op, node: False
         self.on_commit: Callable[[int], None] = lambda op: None  #: an op has ended, readers are told next
-        self.mending: Mending | None = None  #: the same
+        #: a node did not do its part of an op: the layouts of the index may differ from now on
+        self.on_refused: Callable[[int, Resolution], None] = lambda op, resolution: None
+        self.mending: Mending | None = None  #: set by the write path too
         self._queue = NameQueues()
         self._unshown: set[str] = set()  #: names of ops that left the queue and that readers do not see yet
         self._outcomes: dict[int, dict[str, dict[str, Any] | None]] = {}
@@ -113,7 +115,12 @@ class Completion:
         self._on_end.append(listener)
 
     def ended(self, physical: str, node: str, op: int, error: dict[str, Any] | None) -> None:
-        """An op ended on a node."""
+        """An op ended on a node, in one of the layouts of its index."""
+        resolution = self._log.resolutions.get(op)
+        if resolution is not None and error is not None:
+            self.on_refused(op, resolution)
+        if resolution is None or physical != resolution.layouts[0]:
+            return  # nobody waits for it
         if op in self._queue:
             self._outcomes.setdefault(op, {}).setdefault(node, error)
             self._touched.add(op)
@@ -201,11 +208,9 @@ class Completion:
         if self._log.tasks[op.id].status in FINISHED and resolution.action == "none":
             return Verdict()
         concerned = self._writer.concerned(op.id)
-        physical = resolution.physical
+        layout = next(iter(resolution.layouts), "")
         absent = {
-            node
-            for node in concerned
-            if physical is not None and (self.sights.absent(physical, node) or self.is_second(op.id, node))
+            node for node in concerned if self.sights.absent(layout, node) or self.is_second(op.id, node)
         }
         verdict = judge(concerned, self._outcomes.get(op.id, {}), absent=absent)
         if verdict is not None and resolution.error is not None:
@@ -218,16 +223,18 @@ class Completion:
         task = self._log.tasks[op.id]
         if task.status not in FINISHED:
             found.tasks[op.id] = self._ended_task(op, task, resolution, verdict)
-        physical = resolution.physical
-        if physical is None:
+        if resolution.physical is None:
             return
-        for node in self._writer.concerned(op.id):
-            old = found.lanes.get((physical, node))
-            lagging = True if node in verdict.lagging or (old is not None and old.lagging) else None
-            found.lanes[physical, node] = self.sights.record(physical, node, op.id, lagging=lagging)
+        read = resolution.layouts[0]
+        for layout in resolution.layouts:
+            for node in self._writer.concerned(op.id, layout):
+                behind = node in verdict.lagging if layout == read else self.sights.absent(layout, node)
+                old = found.lanes.get((layout, node))
+                lagging = True if behind or (old is not None and old.lagging) else None
+                found.lanes[layout, node] = self.sights.record(layout, node, op.id, lagging=lagging)
         for node, shards in verdict.stale.items():
             log.warning("replica_went_stale", node=node, op=op.id, shards=len(shards))
-            found.stale.setdefault(physical, {}).setdefault(node, set()).update(shards)
+            found.stale.setdefault(read, {}).setdefault(node, set()).update(shards)
 
     def _ended_task(self, op: OpRecord, task: Task, resolution: Resolution, verdict: Verdict) -> Task:
         now = max(self._now_ns(), task.enqueued_at)
@@ -251,7 +258,7 @@ class Completion:
     def _clean(self, op: OpRecord, resolution: Resolution, message: str) -> str:
         view = IndexView(
             uid=op.index_uid or "",
-            physical_uid=PhysicalUid(resolution.physical or ""),
+            physical_uid=PhysicalUid(next(iter(resolution.layouts), "")),
             primary_key=None,
             placement=(),
             settings={},
@@ -317,7 +324,9 @@ class Completion:
             assert self.delivery is not None
             self.delivery.retire_strangers(placements)
         self._log.tasks.update(tasks)
-        self._tell([self._log.tasks[op.id] for op in done if op.id in self._log.tasks])
+        for heard in self._on_head:
+            heard()
+        self.tell([self._log.tasks[op.id] for op in done if op.id in self._log.tasks])
 
     def _refused(self, found: Round) -> dict[int, MendingRecord]:
         """Ops of this round after which nodes may hold something else than the book says."""
@@ -328,10 +337,10 @@ class Completion:
                 records[op.id] = record
         return records
 
-    def _tell(self, ended: list[Task]) -> None:
-        for heard in self._on_head:
-            heard()
+    def tell(self, ended: list[Task]) -> None:
+        """Say that tasks have ended, also those that were no ops."""
         if ended:
+
             for told in self._on_end:
                 told(ended)
 

@@ -6,7 +6,7 @@ Only lanes that moved are looked at, and all that lag once a second, or when a n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import structlog
@@ -85,11 +85,23 @@ class LaneSights:
         keys, self._moved = self._moved, {}
         if at_all:
             keys.update(dict.fromkeys((str(p), str(n)) for n, p in self._cluster.snapshot().lagging))
+            keys.update(dict.fromkeys(self._unread()))
         for key in keys:
             track = self._delivery().tracks.get(key)
             if track is not None:
                 self._look_at(found, key, track)
         self._look_at_lost_nodes(found)
+
+    def _unread(self) -> Iterator[Key]:
+        """Lanes of layouts that nobody reads: no task waits for them, but the log keeps what they need."""
+        for index in self._cluster.sequenced.indexes.values():
+            if index.other_layout is not None:
+                for track in self._delivery().tracks.of_index(index.other_layout):
+                    yield track.physical, str(track.node)
+
+    def _is_unread(self, layout: str) -> bool:
+        index = self._cluster.index_of(layout)
+        return index is not None and index.layout != layout
 
     def _look_at(self, found: Round, key: Key, track: Track) -> None:
         physical, node = key
@@ -97,7 +109,7 @@ class LaneSights:
         last = self._last_done.get(physical, -1)
         record = found.lanes.get(key) or self._cluster.lanes.get(key)
         lagging = record is not None and record.lagging
-        if lane.lost or (lagging and self._too_far_behind(track)):
+        if lane.lost or ((lagging or self._is_unread(physical)) and self._too_far_behind(track)):
             if not self._lose(found, physical, node) and lane.lost:
                 log.error("lane_cannot_replay", node=node, index=physical)
                 lane.lost = False  # the only copy: what it holds is all there is
@@ -128,11 +140,12 @@ class LaneSights:
         return too_old or self._log.payload_bytes > self._limits.log_bytes_max * _LOG_FULL
 
     def _lose(self, found: Round, physical: str, node: str) -> bool:
-        """The lane cannot be replayed: its replicas are stale, but for those that are the only ones."""
+        """The lane cannot be replayed: its replicas are stale, but for those that are the only ones to be read."""
         record = self._cluster.placement.get(physical)
+        unread = self._is_unread(physical)
         before = len(found.stale.get(physical, {}).get(node, ()))
         for shard, replicas in enumerate(record.shards if record is not None else ()):
-            others = any(s is ReplicaState.IN_SYNC for n, s in replicas.items() if n != node)
+            others = unread or any(s is ReplicaState.IN_SYNC for n, s in replicas.items() if n != node)
             if replicas.get(node) is ReplicaState.IN_SYNC and others:
                 found.stale.setdefault(physical, {}).setdefault(node, set()).add(shard)
         return len(found.stale.get(physical, {}).get(node, ())) > before

@@ -5,12 +5,13 @@ Nothing is stored here: changes are collected for the transaction of the group t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from miroir.core.catalogue import Applied, physical_uid
+from miroir.core.hashing import shard_of
 from miroir.core.records import (
     CatalogueChange,
     IndexChange,
@@ -83,12 +84,29 @@ class Resolver:
                 change=made,
                 error=error.body(),
             )
+        resolution = self._with_layouts(resolution)
         if resolution.change is not None:
             self._apply(resolution.change)
         resolution = self._with_ghosts(resolution)
         if made is not None:
             resolution = _with_made(resolution, made, node_new)
         return resolution
+
+    def _with_layouts(self, resolution: Resolution) -> Resolution:
+        """With the layouts that the index has now. A dropped one is still in the catalogue here."""
+        index = self._cluster.sequenced.indexes.get(resolution.physical or "")
+        if index is None or (index.read_layout is None and index.other_layout is None):
+            return resolution
+        return msgspec.structs.replace(
+            resolution, read_layout=index.read_layout, other_layout=index.other_layout
+        )
+
+    def _elsewhere(self, index: IndexState, ids: Iterable[str]) -> tuple[int, ...]:
+        """Shards of these documents in the second layout of the index, if it has one."""
+        if index.other_layout is None:
+            return ()
+        count = self._shard_count(index.other_layout)
+        return tuple(sorted({shard_of(document_id, count) for document_id in ids}))
 
     def _with_ghosts(self, resolution: Resolution) -> Resolution:
         """With the hidden documents of an exact index that the op changes."""
@@ -123,8 +141,8 @@ class Resolver:
         fresh = resolving.fresh_index(physical, meili_settings.defaults(), self._now_ns(), primary_key)
         return msgspec.structs.replace(fresh, exact=limits.exact)
 
-    def _shard_count(self, physical: str) -> int:
-        record = self.placements.get(physical) or self._cluster.placement[physical]
+    def _shard_count(self, layout: str) -> int:
+        record = self.placements.get(layout) or self._cluster.placement[layout]
         return len(record.shards)
 
     def _add(self, op: OpRecord) -> Resolution:
@@ -150,7 +168,7 @@ class Resolver:
             ids,
             known,
             book,
-            shard_count=self._shard_count(physical),
+            shard_count=self._shard_count(index.layout),
             merge=merge,
             skip_creation=bool(op.args.get("skip_creation")),
             field_order=index.field_order,
@@ -173,6 +191,9 @@ class Resolver:
             action=(Action.ADD if added.shards else Action.NONE).value,
             seqs=added.seqs,
             shards=added.shards,
+            other_shards=self._elsewhere(
+                index, (one for one, seq in zip(ids, added.seqs, strict=True) if seq >= 0)
+            ),
             merge=merge,
             primary_key=primary_key,
             change=CatalogueChange(indexes={physical: change}),
@@ -207,7 +228,7 @@ class Resolver:
         physical = index.physical
         book = self.books.book(physical)
         known = self.books.known(physical, ids)
-        deleted = sequence_delete(ids, known, shard_count=self._shard_count(physical))
+        deleted = sequence_delete(ids, known, shard_count=self._shard_count(index.layout))
         change = IndexChange(
             document_count=book.size_after(deleted.delta),
             field_distribution=book.distribution_after(deleted.delta),
@@ -221,6 +242,7 @@ class Resolver:
             action=(Action.DELETE if deleted.ids else Action.NONE).value,
             ids=deleted.ids,
             shards=deleted.shards,
+            other_shards=self._elsewhere(index, deleted.ids),
             change=CatalogueChange(indexes={physical: change}),
             details=details,
         )
@@ -264,6 +286,7 @@ class Resolver:
             addition,
             ids=deletion.ids,
             shards=tuple(sorted({*deletion.shards, *addition.shards})),
+            other_shards=tuple(sorted({*deletion.other_shards, *addition.other_shards})),
             change=_later(addition.change, deletion.change),
             details=details,
         )
