@@ -1,4 +1,5 @@
-"""Tasks and batches over the op log's records: one batch per task; cancelation and deletion act at once."""
+"""Tasks and batches over the op log's records: one batch per task; cancelation acts at once."""
+
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from miroir.meili import tasks as words
 from miroir.meili.commands import Access, TasksQuery, TasksSelect
 from miroir.meili.tasks import FINISHED, BatchTasks, Task
 from miroir.ports.store import Store, Table, Tx
+from miroir.services.task_deletions import TaskDeletions
 from miroir.services.writes.oplog import OpLog
 from miroir.services.writes.persisting import persist
 
@@ -26,6 +28,8 @@ class Tasks:
         self._log = log
         self._now_ns = now_ns
         self._changed = changed
+        self.deletions = TaskDeletions(store, log, now_ns)
+        self.on_end: Callable[[list[Task]], None] = lambda tasks: None  #: a cancelation and what it canceled
 
     def all(self) -> Sequence[Task]:
         """Every task, oldest first."""
@@ -69,7 +73,7 @@ class Tasks:
             "canceledTasks": len(victims),
             "originalFilter": selection.original_filter,
         }
-        record = await self._log.record(_ended("taskCancelation", details, now))
+        record = await self._log.record(_cancelation(details, now))
         canceled = {
             task.uid: msgspec.structs.replace(
                 task,
@@ -95,27 +99,16 @@ class Tasks:
 
         await persist(self._store, store)
         self._changed()
+        self.on_end([*canceled.values(), record])
         return record
 
     async def delete(self, selection: TasksSelect, access: Access) -> Task:
         """Delete the finished ones of what was selected."""
-        now = self._now_ns()
-        matched = self._select(selection, access)
-        victims = [uid for uid in matched if self._is_done(uid)]
-        details = {
-            "matchedTasks": len(matched),
-            "deletedTasks": len(victims),
-            "originalFilter": selection.original_filter,
-        }
-        record = await self._log.record(_ended("taskDeletion", details, now))
-        await self.remove(victims)
-        return record
+        return await self.deletions.add(self._select(selection, access), selection.original_filter)
 
     async def remove(self, uids: Sequence[int]) -> None:
         """Forget tasks that have ended."""
-        await self._store.transact(lambda tx: tx.delete_many(Table.TASKS, ((uid,) for uid in uids)))
-        for uid in uids:
-            self._log.tasks.pop(uid, None)
+        await self.deletions.remove(uids)
 
     def _select(self, selection: TasksSelect, access: Access) -> list[int]:
         return words.select(self._log.tasks.matching(selection.filter), selection, access)
@@ -129,15 +122,11 @@ class Tasks:
             and self._log.tasks[uid].status not in FINISHED
         )
 
-    def _is_done(self, uid: int) -> bool:
-        op = self._log.ops.get(uid)
-        return self._log.tasks[uid].status in FINISHED and (op is None or op.stage == "done")
 
-
-def _ended(kind: str, details: dict[str, Any], now_ns: int) -> Task:
+def _cancelation(details: dict[str, Any], now_ns: int) -> Task:
     return Task(
         uid=0,
-        kind=kind,
+        kind="taskCancelation",
         status="succeeded",
         details=details,
         enqueued_at=now_ns,

@@ -333,6 +333,44 @@ def test_tasks_can_be_cancelled_while_they_wait_and_deleted_when_done(tmp_path):
     in_cluster(tmp_path, story)
 
 
+@pytest.mark.parametrize("crashes", [False, True])
+def test_deleting_the_task_of_a_write_in_progress_waits_for_its_end(tmp_path, crashes):
+    cluster = SmallCluster(tmp_path / "miroir.db")
+
+    async def begin() -> list[int]:
+        await cluster.live()
+        await cluster.done("POST", "/indexes/m/documents", docs(1))
+        cluster.network.cut_off.update("abc")
+        uids = [await cluster.write("POST", "/indexes/m/documents", docs(2))]
+        reply = await cluster.ask("DELETE", "/tasks", query=f"uids={uids[0]}")
+        uids.append(orjson.loads(reply.body)["taskUid"])
+        await asyncio.sleep(1)
+        shown = await cluster.get(f"/tasks/{uids[1]}")
+        assert (shown["status"], shown["details"]["deletedTasks"]) == ("enqueued", None)
+        assert (await cluster.ask("GET", f"/tasks/{uids[0]}")).status == 200
+        return uids
+
+    async def end(uids: list[int]) -> None:
+        cluster.network.cut_off.clear()
+        shown = await cluster.wait(uids[1])
+        assert (shown["status"], shown["details"]["deletedTasks"]) == ("succeeded", 1)
+        assert (await cluster.ask("GET", f"/tasks/{uids[0]}")).status == 404
+        await cluster.quiet()
+        assert set(cluster.merged("m")) == {"1", "2"}
+
+    async def main():
+        async with cluster.running_nodes():
+            async with cluster.orchestrator():
+                uids = await begin()
+                if not crashes:
+                    await end(uids)
+            if crashes:
+                async with cluster.orchestrator():
+                    await end(uids)
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize("pause_s", [0.0, 0.01, 0.03, 0.2, 1.0])
 def test_another_orchestrator_finishes_what_a_crashed_one_accepted(tmp_path, pause_s):
     cluster = SmallCluster(tmp_path / "miroir.db", seed=int(pause_s * 100))

@@ -22,7 +22,7 @@ from miroir.core.writes.ops import TASK_TYPES, OpKind
 from miroir.core.writes.task_table import TaskTable
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
-from miroir.meili.tasks import Task
+from miroir.meili.tasks import FINISHED, Task
 from miroir.ports.store import Key, Reader, Store, StoreError, Table, Tx
 
 log = structlog.get_logger()
@@ -224,15 +224,21 @@ class OpLog:
         if old:
             await self._store.transact(lambda tx: tx.delete_many(Table.IDEMPOTENCY, old))
 
-    async def record(self, task: Task) -> Task:
-        """Store a task that ends at once (cancelation, deletion), under the next uid. Its uid is ignored."""
+    async def record(self, task: Task, also: Callable[[Tx, int], None] | None = None) -> Task:
+        """Store a task that is no op (cancelation, deletion), under the next uid. Its uid is ignored.
+
+        `also` stores something else with it, for the uid it gets.
+        """
 
         def store(tx: Tx) -> Task:
             row = tx.get(Table.META, _NEXT_OP)
             uid = 0 if row is None else int(row)
-            stored = msgspec.structs.replace(task, uid=uid, batch_uid=uid)
+            batch_uid = uid if task.status in FINISHED else None
+            stored = msgspec.structs.replace(task, uid=uid, batch_uid=batch_uid)
             tx.put(Table.META, _NEXT_OP, str(uid + 1).encode())
             tx.put(Table.TASKS, (uid,), encode(stored))
+            if also is not None:
+                also(tx, uid)
             return stored
 
         stored = await self._store.transact(store)

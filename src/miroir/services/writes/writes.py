@@ -134,6 +134,8 @@ class WritePath:
         self.barriers.trusted = self.prober.is_itself
         self.completion.on_round(self.barriers.wake)
         self.completion.on_round(self.sequencer.wake)
+        self.completion.on_round(self.tasks.deletions.look)
+        self.tasks.on_end = self.tasks.deletions.on_end = self.completion.tell
         self.log.on_append(self._appended)
         if self._webhooks is not None:
             self.completion.on_end(self._webhooks.announce)
@@ -154,6 +156,7 @@ class WritePath:
         self.completion.open()
         self.sequencer.open()
         self.mending.open()
+        self.tasks.deletions.open()
         for op_id in sorted(self.log.ops):
             op, resolution = self.log.ops[op_id], self.log.resolutions.get(op_id)
             if op.stage != "accepted" and resolution is not None:
@@ -176,6 +179,7 @@ class WritePath:
                 ("rollouts", self.rollouts.run()),
                 ("drift", self.drift.run()),
                 ("prober", self.prober.run()),
+                ("deletions", self.tasks.deletions.run()),
                 ("retention", self.retention.run()),
                 ("leftovers", self.leftovers.run()),
             ):
