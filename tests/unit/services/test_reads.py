@@ -101,10 +101,12 @@ SPLIT: list[dict[str, ReplicaState]] = [{"a": IN_SYNC}, {"b": IN_SYNC}]
 async def test_a_search_merges_and_hides_our_fields() -> None:
     reads, transport = reads_over(SPLIT, {"a": holding(1, 4), "b": holding(2, 3)})
     status, answer = await reads.search(
-        "books", SearchQuery(offset=1, limit=2, show_ranking_score_details=True)
+        "books",
+        SearchQuery(offset=1, limit=2, show_ranking_score_details=True, show_performance_details=True),
     )
     assert status == 200
     assert answer.pop("processingTimeMs") < 1000
+    assert list(answer.pop("performanceDetails")) == ["search"]
     assert answer == {
         "hits": [{"id": 2, "_rankingScoreDetails": {}}, {"id": 3, "_rankingScoreDetails": {}}],
         "query": "",
