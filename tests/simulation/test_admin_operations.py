@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from miroir.core.hashing import shard_of
 from tests.simulation.test_moves import Shelf
 from tests.support.moving import assert_consistent, attach, moving_cluster, settle
 from tests.support.sim_cluster import Reply, Shape, SimCluster
@@ -40,8 +42,11 @@ async def _join(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
     assert plan["dry_run"]
     assert {move["to"] for move in plan["moves"]} == {"x0"}
     assert {move["index"] for move in plan["moves"]} == {"films"}
-    assert plan["planned"]["documents"] > 0
-    assert "x0" in plan["planned"]["peak_bytes"]
+    counted = Counter(shard_of(document, 8) for document in shelf.documents)
+    planned = plan["planned"]
+    assert planned["exact"]
+    assert planned["documents"] == sum(counted[move["shard"]] for move in plan["moves"]) > 0
+    assert 0 < planned["peak_bytes"]["x0"] == planned["size_bytes"] < planned["peak_disk_bytes"]["x0"]
     assert (await ask("GET", "operations")).body == {"results": []}, "a dry run begins nothing"
     begun = await ask("POST", "nodes", node)
     assert begun.status == 202
@@ -57,7 +62,10 @@ async def _join(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
     await settle(cluster)
     shown = (await ask("GET", f"operations/{number}")).body
     assert (shown["state"], shown["moves_done"]) == ("done", shown["moves_total"])
-    assert shown["actual"]["documents"] > 0
+    assert shown["planned"] == planned, "kept, to be compared"
+    assert shown["actual"]["documents"] == planned["documents"]
+    assert shown["actual"]["replicas"] == planned["replicas"]
+    assert shown["actual"]["seconds"] > 0
     again = await ask("POST", f"operations/{number}/cancel")
     assert (again.status, again.body["code"]) == (409, "miroir_conflict")
     await assert_consistent(cluster, {"films": shelf.documents})

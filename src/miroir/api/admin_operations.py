@@ -257,6 +257,10 @@ class OperationAdmin:
             "reason": operation.reason,
             "planned": msgspec.to_builtins(operation.planned),
             "actual": {
+                "replicas": operation.replicas_moved,
+                "seconds": round((operation.ended_at - operation.created_at) / 1e9, 1)
+                if operation.ended_at
+                else None,
                 "documents": operation.documents_moved + sum(copy.documents for copy in running),
                 "size_bytes": operation.bytes_moved + sum(copy.size_bytes for copy in running),
                 "copies_begun_again": operation.copies_again + sum(copy.attempts for copy in running),

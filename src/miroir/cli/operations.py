@@ -131,17 +131,20 @@ def show_one(one: dict[str, Any], console: Console) -> None:
     planned = one["planned"]
     title = "plan (nothing was begun)" if one.get("dry_run") else f"operation {one['id']}: {one['state']}"
     console.print(f"{one['kind']}, {title}" + (f": {one['reason']}" if one["reason"] else ""))
+    about = "" if planned.get("exact") else "about "
     console.print(
-        f"  planned: {planned.get('replicas', 0)} replicas, about {planned.get('documents', 0)} documents, "
+        f"  planned: {planned.get('replicas', 0)} replicas, {about}{planned.get('documents', 0)} documents, "
         f"{size(planned.get('size_bytes', 0))}, {planned.get('seconds', 0.0):.0f} s"
     )
+    disks = planned.get("peak_disk_bytes", {})
     for node, peak in sorted(planned.get("peak_bytes", {}).items()):
-        console.print(f"    {node} grows by at most {size(peak)}")
+        disk = f", its disk to about {size(disks[node])}" if node in disks else ""
+        console.print(f"    {node} grows by at most {size(peak)} of documents{disk}")
     if not one.get("dry_run"):
         actual = one["actual"]
         console.print(
             f"  actual: {one['moves_done']} of {one['moves_total']} moves, {actual['documents']} documents, "
-            f"{size(actual['size_bytes'])}"
+            f"{size(actual['size_bytes'])}" + (f", {actual['seconds']:.0f} s" if actual["seconds"] else "")
         )
     for move in one.get("moves", [])[:50]:
         console.print(

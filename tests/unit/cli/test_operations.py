@@ -15,7 +15,7 @@ from miroir.cli.main import main
 OPERATION = {
     "id": 3, "kind": "add_nodes", "state": "done", "reason": None, "args": {},
     "planned": {"replicas": 2, "documents": 10, "size_bytes": 2048, "seconds": 1.0, "peak_bytes": {"n4": 2048}},
-    "actual": {"documents": 11, "size_bytes": 3000, "copies_begun_again": 0},
+    "actual": {"replicas": 2, "seconds": 1.5, "documents": 11, "size_bytes": 3000, "copies_begun_again": 0},
     "moves_total": 2, "moves_done": 2, "copies": [],
     "moves": [{"index": "films", "shard": 1, "to": "n4", "from": "n1"}],
 }  # fmt: skip

@@ -19,7 +19,8 @@ from miroir.core.moves.operation_records import (
     OperationState,
 )
 from miroir.core.moves.operations import DropReplicas, Finish, Replan, StartCopy, Wait, next_step
-from miroir.core.moves.planning import check_plan, moves_to, preview, stale_moves
+from miroir.core.moves.planning import check_plan, moves_to, stale_moves
+from miroir.core.moves.preview import preview
 from miroir.core.placement import propose
 from miroir.core.records import PlacementRecord
 from miroir.core.topology import GroupId, Node, NodeId, NodeLifecycle, ReplicaState

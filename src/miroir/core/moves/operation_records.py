@@ -91,13 +91,17 @@ class CopyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a plan costs, estimated from average documents per shard."""
+    """What a plan costs. `exact`: its documents were counted on nodes, not estimated from averages."""
 
     replicas: int = 0
     documents: int = 0
     size_bytes: int = 0
     seconds: float = 0.0
-    peak_bytes: dict[str, int] = {}  #: node -> bytes added at most while the old copies still exist
+    peak_bytes: dict[
+        str, int
+    ] = {}  #: node -> bytes of documents added at most while the old copies still exist
+    peak_disk_bytes: dict[str, int] = {}  #: node -> its disk then, as far as it can be told
+    exact: bool = False
 
 
 class Reshard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -120,6 +124,7 @@ class OperationRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     moves: tuple[Move, ...] = ()
     planned: Preview = Preview()
     replans: int = 0
+    replicas_moved: int = 0
     documents_moved: int = 0
     bytes_moved: int = 0
     copies_again: int = 0

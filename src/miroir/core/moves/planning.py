@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from miroir.core import placement
-from miroir.core.moves.cluster_view import ClusterView, Member, MoveLimits
-from miroir.core.moves.operation_records import Move, Preview
+from miroir.core.moves.cluster_view import ClusterView, Member
+from miroir.core.moves.operation_records import Move
 from miroir.core.placement import Owners
 from miroir.core.topology import GroupId, Node, NodeId, NodeLifecycle, ReplicaState
 
@@ -114,26 +114,6 @@ def _partner(view: ClusterView, node: str, surplus: list[str]) -> str | None:
             surplus.remove(leaver)
             return leaver
     return None
-
-
-def preview(moves: Iterable[Move], view: ClusterView, limits: MoveLimits, *, rate: float = 5000.0) -> Preview:
-    """What `moves` cost. `rate`: documents a second that a copy is expected to make."""
-    replicas = documents = size = 0
-    peak: dict[str, int] = {}
-    for move in moves:
-        if move.target is None:
-            continue
-        count = view.documents.get(move.physical, 0) // max(1, len(view.placement[move.physical]))
-        each = count * view.document_bytes.get(move.physical, 1024)
-        replicas += 1
-        documents += count
-        size += each
-        peak[move.target] = peak.get(move.target, 0) + each
-    speed = min(rate, limits.documents_per_s or rate)
-    seconds = max(documents / speed, size / limits.bytes_per_s if limits.bytes_per_s else 0.0)
-    return Preview(
-        replicas=replicas, documents=documents, size_bytes=size, seconds=round(seconds, 1), peak_bytes=peak
-    )
 
 
 def is_done(move: Move, view: ClusterView) -> bool:

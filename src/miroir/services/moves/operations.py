@@ -25,7 +25,8 @@ from miroir.core.moves.operation_records import (
     OperationState,
 )
 from miroir.core.moves.operations import DropReplicas, Finish, Replan, StartCopy, Wait, next_step
-from miroir.core.moves.planning import check_plan, moves_to, preview, stale_moves
+from miroir.core.moves.planning import check_plan, moves_to, stale_moves
+from miroir.core.moves.preview import preview, rate_of
 from miroir.core.records import NodeRecord, decode, encode
 from miroir.core.topology import NodeId, NodeLifecycle
 from miroir.ports.nodes import NodeError
@@ -36,6 +37,7 @@ from miroir.services.moves.copier import Copier
 from miroir.services.moves.retiring import Retiring
 from miroir.services.moves.scrub import Scrub
 from miroir.services.moves.shard_calls import ShardCalls
+from miroir.services.moves.sizing import Sizing
 from miroir.services.writes.persisting import persist
 
 log = structlog.get_logger()
@@ -72,6 +74,7 @@ class Operations:
         self._now_ns = now_ns
         self._joined = joined
         self._sight = ClusterSight(cluster, replication_factor)
+        self._sizing = Sizing(calls)
         self._scrub = scrub
         self.all: dict[int, OperationRecord] = {}
         self._quiet_until = 0.0  #: no automatic operation before, after one failed
@@ -131,9 +134,11 @@ class Operations:
         problems = check_plan(moves, view)
         if problems:
             raise RefusedError(f"No safe plan: {problems[0]}.")
-        if kind in (OperationKind.ADD_NODES, OperationKind.ADD_GROUP) and not dry_run:
+        joins = kind in (OperationKind.ADD_NODES, OperationKind.ADD_GROUP)
+        if joins and not dry_run:
             await self._check_reachable(changed)
-        planned = preview(moves, view, self.limits)
+        sizes = await self._sizing.measure(moves, view, fresh=changed if joins else ())
+        planned = preview(moves, view, self.limits, sizes=sizes, rate=rate_of(self.all.values()))
         operation = OperationRecord(
             id=0, kind=kind, args=dict(args), moves=moves, planned=planned, created_at=self._now_ns()
         )
@@ -263,7 +268,7 @@ class Operations:
                 await self._automatic(OperationKind.RESTORE, due, view)
 
     async def _automatic(self, kind: OperationKind, moves: tuple[Move, ...], view: ClusterView) -> None:
-        planned = preview(moves, view, self.limits)
+        planned = preview(moves, view, self.limits, rate=rate_of(self.all.values()))
         operation = OperationRecord(id=0, kind=kind, moves=moves, planned=planned, created_at=self._now_ns())
         await self._store_new(operation, {}, None)
 
@@ -288,13 +293,9 @@ class Operations:
             case DropReplicas(moves):
                 await self._drop(moves)
             case Replan(moves):
-                view = self.view()
-                more = preview(moves, view, self.limits) if operation.replans else operation.planned
-                await self._save(
-                    msgspec.structs.replace(
-                        operation, moves=moves, replans=operation.replans + 1, planned=more
-                    )
-                )
+                # What was planned first is kept, to be compared with what it came to.
+                further = msgspec.structs.replace(operation, moves=moves, replans=operation.replans + 1)
+                await self._save(further)
             case Finish(state, reason):
                 await self._finish(operation, state, reason)
             case Wait(reason):
@@ -390,6 +391,8 @@ class Operations:
             operation,
             documents_moved=operation.documents_moved + copy.documents,
             bytes_moved=operation.bytes_moved + copy.size_bytes,
+            replicas_moved=operation.replicas_moved
+            + (len(copy.shards) if copy.phase is CopyPhase.DONE else 0),
             copies_again=operation.copies_again + copy.attempts,
         )
         if copy.phase is CopyPhase.ABANDONED and copy.attempts > self.limits.attempts_max:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -28,6 +29,14 @@ class NodeRefusedError(MiroirError):
     def __init__(self, node: str, what: str, code: str) -> None:
         super().__init__(f"node {node}: {what}: {code}")
         self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSizes:
+    """`indexes`: physical -> (documents, bytes of them)."""
+
+    disk_bytes: int
+    indexes: dict[str, tuple[int, int]]
 
 
 class ShardCalls:
@@ -60,6 +69,18 @@ class ShardCalls:
                 return 0
             raise NodeRefusedError(node, "counting documents", code)
         return int(orjson.loads(answer.body)["total"])
+
+    async def sizes(self, node: str) -> NodeSizes:
+        """How much the node holds."""
+        answer = await self._send(node, "GET", "/stats")
+        if answer.status != 200:
+            raise NodeRefusedError(node, "statistics", error_of(answer.body)["code"])
+        stats = orjson.loads(answer.body)
+        indexes = {
+            str(uid): (int(one["numberOfDocuments"]), int(one.get("rawDocumentDbSize", 0)))
+            for uid, one in stats["indexes"].items()
+        }
+        return NodeSizes(int(stats["databaseSize"]), indexes)
 
     async def documents(self, node: str, physical: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Documents by id, as they are stored, vectors included; ids that are gone are left out."""
