@@ -153,7 +153,6 @@ def batch_view(batch: Batch, tasks: Sequence[Task]) -> dict[str, Any]:
     indexes = Counter(task.index_uid for task in tasks if task.index_uid is not None)
     stats: dict[str, Any] = {
         "totalNbTasks": len(tasks),
-
         "status": dict(sorted(Counter(task.status for task in tasks).items(), key=_order_of(STATUSES))),
         "types": dict(sorted(Counter(task.kind for task in tasks).items(), key=_order_of(KINDS))),
         "indexUids": dict(sorted(indexes.items())),

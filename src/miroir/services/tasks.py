@@ -1,6 +1,5 @@
 """Tasks and batches over the op log's records: one batch per task; cancelation acts at once."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
