@@ -44,6 +44,7 @@ def test_where_words_are(text: str, words: list[str], phrase_words: int) -> None
 
 def test_what_only_a_node_can_cut_is_left_to_nodes() -> None:
     assert question("東京 tower", {}) is None
+    assert question("Ուpա", {}) is None  # two alphabets in one word
     assert question("j.k. rowling", {"dictionary": ["j.k."]}) is None
     assert question(" ".join("abcdefghijk"), {}) is None
 

@@ -365,6 +365,14 @@ def winners(plan: SearchPlan, share: Share, seqs: Sequence[str]) -> JsonObject:
     return with_filter(body, only(seqs), plan.filter)
 
 
+def remarking(plan: SearchPlan, share: Share, seqs: Sequence[str], texts: Sequence[str]) -> list[JsonObject]:
+    """Searches that show the marks of some documents: for the query itself, then for other texts."""
+    body = winners(plan, share, seqs)
+    body |= {"indexUid": plan.index.physical_uid, "showMatchesPosition": True}
+    words = {name: value for name, value in body.items() if name not in ("hybrid", "vector", "media")}
+    return [body, *({**words, "q": text, "matchingStrategy": "last"} for text in texts)]
+
+
 def total_pages(total: int, query: SearchQuery) -> int:
     size = 20 if query.hits_per_page is None else query.hits_per_page
     return 0 if size == 0 else math.ceil(total / size)

@@ -69,7 +69,9 @@ def question(text: str, settings: Mapping[str, Any]) -> Question | None:
     words: list[tuple[int, int]] = []
     phrase_words, quotes, place = 0, 0, 0
     for piece in splitter.pieces(text):
-        start = text.index(piece, place)
+        start = text.find(piece, place)
+        if start < 0:  # a text of several alphabets, kept whole
+            return None
         quotes += text.count('"', place, start)
         before = text[place:start]
         place = end = start + len(piece)

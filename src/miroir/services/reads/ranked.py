@@ -9,6 +9,7 @@ from typing import Any
 from miroir.core.reads.covering import Share
 from miroir.core.reads.distinct import ValueKey, deduplicate, duplicates_filter, has_many_values
 from miroir.core.reads.facet_merge import FacetSum
+from miroir.core.reads.marks import Reach
 from miroir.core.reads.merging import Hit, merge, repair_scores, take_hits
 from miroir.core.reads.path_costs import repair_proximity
 from miroir.core.reads.scores import searchable_count
@@ -49,6 +50,7 @@ class Ranked:
         default_factory=list
     )  #: survivors of `distinct` that one node had come across
     query_vector: list[float] | None = None
+    reach: Reach | None = None  #: the words looked up, where `hits` do not tell (a hybrid search)
 
 
 class Ranker:

@@ -8,6 +8,7 @@ from typing import Any
 
 from miroir.core.reads.distinct import deduplicate
 from miroir.core.reads.hybrid_merge import is_semantic, keyword_suffices, mix, shift
+from miroir.core.reads.marks import reach_of
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.projection import Finisher
@@ -25,6 +26,7 @@ from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
 from miroir.meili.search import require_hybrid
 from miroir.meili.settings_rules import AttributeRules, is_inside, matches_pattern
+from miroir.services.reads.marking import Marker
 from miroir.services.reads.ranked import Ranked, Ranker, counted_matching
 from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter
 from miroir.services.reads.spelling import Speller
@@ -37,6 +39,7 @@ class IndexSearch:
         self._scatter = scatter
         self._ranker = Ranker(scatter)
         self._speller = Speller(scatter)
+        self._marker = Marker(scatter)
 
     async def search(self, reading: Reading, query: SearchQuery) -> dict[str, Any]:
         """The answer without what only the edge of the request knows (time taken, request uid, metadata).
@@ -56,6 +59,11 @@ class IndexSearch:
         """Give the hits of a page their documents, where the first phase left them out. Raises ApiError."""
         try:
             await self._ranker.fetch_bodies(reading, ranked, page)
+            reach = ranked.reach
+            if reach is None and not ranked.plan.semantic:
+                reach = reach_of(reading.index, ranked.plan.query, ranked.hits)
+            if reach is not None:
+                await self._marker.complete(reading, ranked.plan, ranked.shares, reach, ranked.hits, page)
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
 
@@ -149,6 +157,7 @@ class IndexSearch:
         if plan.distinct:
             mixed, _ = deduplicate(mixed, plan.distinct)
         semantic.hits = mixed[: plan.depth]
+        semantic.reach = reach_of(reading.index, query, keyword.hits, similar=True)
         return semantic
 
 
