@@ -62,7 +62,7 @@ def is_settled(cluster: SimCluster) -> bool:
     states = {
         state
         for physical, record in cluster.orchestrator.writes.cluster.placement.items()
-        if physical in cluster.orchestrator.writes.cluster.sequenced.indexes
+        if cluster.orchestrator.writes.cluster.index_of(physical) is not None
         for replicas in record.shards
         for state in replicas.values()
     }
@@ -90,11 +90,11 @@ async def settle(cluster: SimCluster, *, within_s: float = 900.0) -> None:
 
 
 def placement_of(cluster: SimCluster) -> dict[str, list[dict[str, str]]]:
-    """Index -> shard -> node -> state, as plain values."""
+    """Layout -> shard -> node -> state, as plain values."""
     return {
         physical: [{node: state.value for node, state in replicas.items()} for replicas in record.shards]
         for physical, record in cluster.orchestrator.writes.cluster.placement.items()
-        if physical in cluster.orchestrator.writes.cluster.sequenced.indexes
+        if cluster.orchestrator.writes.cluster.index_of(physical) is not None
     }
 
 
@@ -110,7 +110,7 @@ async def assert_consistent(
     if balanced:
         assert moves_to(operations(cluster).view()) == ()
     for uid, documents in expected.items():
-        physical = writes.cluster.visible.names[uid]
+        physical = writes.cluster.visible.indexes[writes.cluster.visible.names[uid]].layout
         placed = writes.cluster.placement[physical].shards
         held: dict[int, dict[str, dict[str, str]]] = defaultdict(dict)
         for node in cluster.nodes.values():

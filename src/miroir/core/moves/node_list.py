@@ -35,6 +35,8 @@ def check_free(kind: OperationKind, operations: Iterable[OperationRecord]) -> No
             continue
         if kind is OperationKind.UNDRAIN and operation.kind is OperationKind.DRAIN:
             continue
+        if OperationKind.RESHARD in (kind, operation.kind):
+            continue  # follows the node list by itself; of each index only one, which its plan sees to
         raise RefusedError(
             f"Operation {operation.id} ({operation.kind.value}) is {operation.state.value}. "
             f"Wait for its end, or cancel it with POST /_miroir/operations/{operation.id}/cancel."

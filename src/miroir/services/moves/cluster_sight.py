@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from miroir.core.moves.cluster_view import ClusterView, Member, MoveLimits
+from miroir.core.moves.cluster_view import ClusterView, Member, MoveLimits, OtherLayout
 from miroir.core.records import NodeRecord, weight_of
-from miroir.core.topology import NodeId, NodeLifecycle
+from miroir.core.topology import NodeId, NodeLifecycle, ReplicaState
 from miroir.services.cluster import Cluster
 
 
@@ -38,11 +38,28 @@ class ClusterSight:
         limits: MoveLimits,
         changed: Mapping[str, NodeRecord] | None = None,
         replication_factor: int | None = None,
+        *,
+        without: Collection[str] = (),
     ) -> ClusterView:
-        """The cluster now, with `changed` nodes in place of those there are."""
+        """The cluster now, with `changed` nodes in place of those there are, but for some layouts."""
+        placed = {
+            layout: record.shards
+            for layout, record in self._cluster.placement.items()
+            if layout not in without and self._cluster.index_of(layout) is not None
+        }
+        return self.view_of(placed, limits, changed, replication_factor)
+
+    def view_of(
+        self,
+        placed: Mapping[str, Sequence[Mapping[str, ReplicaState]]],
+        limits: MoveLimits,
+        changed: Mapping[str, NodeRecord] | None = None,
+        replication_factor: int | None = None,
+    ) -> ClusterView:
+        """The cluster now as if it had nothing but these layouts."""
         cluster = self._cluster
         nodes = {**cluster.nodes, **(changed or {})}
-        indexes = {layout: index for layout in cluster.placement if (index := cluster.index_of(layout))}
+        indexes = {layout: index for layout in placed if (index := cluster.index_of(layout)) is not None}
         return ClusterView(
             members={
                 node.id: Member(
@@ -55,7 +72,12 @@ class ClusterSight:
                 )
                 for node in nodes.values()
             },
-            placement={p: record.shards for p, record in cluster.placement.items() if p in indexes},
+            placement=placed,
             replication_factor=replication_factor or cluster.replication_factor or self._factor,
-            documents={p: index.document_count for p, index in indexes.items()},
+            documents={layout: index.document_count for layout, index in indexes.items()},
+            other={
+                layout: OtherLayout(index.layout, cluster.placement[index.layout].shards)
+                for layout, index in indexes.items()
+                if layout != index.layout
+            },
         )

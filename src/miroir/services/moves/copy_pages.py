@@ -51,7 +51,7 @@ class CopyPages:
         by_id = await self._reader.documents(source, primary_key, page)
         took_s = asyncio.get_running_loop().time() - began
         names = list(by_id)
-        taken, lines = _fitting([by_id[name] for name in names], limits.page_bytes)
+        taken, lines = fitting([by_id[name] for name in names], limits.page_bytes)
         if taken:
             writing = self._calls.write(copy.target, copy.physical, primary_key, lines, _tag(copy))
             await _must(writing, copy.target, "writing a page")
@@ -99,7 +99,7 @@ def _pause_s(documents: int, size: int, took_s: float, limits: MoveLimits) -> fl
     return pause
 
 
-def _fitting(documents: list[dict[str, Any]], bytes_max: int) -> tuple[int, bytes]:
+def fitting(documents: list[dict[str, Any]], bytes_max: int) -> tuple[int, bytes]:
     """(how many, NDJSON) of the first documents that fit; at least one."""
     lines: list[bytes] = []
     size = 0

@@ -9,12 +9,18 @@ from miroir.core.moves.cluster_view import MoveLimits
 from miroir.core.topology import NodeId
 from miroir.ports.nodes import NodeTransport
 from miroir.ports.store import Store
+from miroir.services.moves.cluster_sight import ClusterSight
 from miroir.services.moves.copier import Copier
 from miroir.services.moves.held_ops import HeldOps
+from miroir.services.moves.layout_check import LayoutCheck
+from miroir.services.moves.layouts import Layouts
 from miroir.services.moves.operations import Operations
+from miroir.services.moves.resharding import Resharding
 from miroir.services.moves.retiring import Retiring
 from miroir.services.moves.scrub import Scrub
 from miroir.services.moves.shard_calls import ShardCalls
+from miroir.services.moves.sizing import Sizing
+from miroir.services.moves.standing import Standing
 from miroir.services.writes.writes import WritePath
 
 
@@ -50,6 +56,13 @@ class Moving:
         self.copier.trusted = writes.prober.is_itself
         self.retiring = Retiring(cluster, writes.delivery, calls, reader_timeout_s=limits.reader_timeout_s)
         self._writes = writes
+        sight = ClusterSight(cluster, writes.limits.replication_factor)
+        standing = Standing(cluster, writes.delivery, held)
+        check = LayoutCheck(cluster, writes.sequencer, standing, calls, is_busy=writes.mending.is_unsettled)
+        check.trusted = writes.prober.is_itself
+        writes.completion.on_refused = check.refused
+        self.copier.unverified = check.suspect
+        layouts = Layouts(store, cluster, writes.sequencer)
         self.operations = Operations(
             store,
             cluster,
@@ -67,8 +80,9 @@ class Moving:
                 calls,
                 incident=lambda node: self.on_incident(node),
             ),
+            sight=sight,
+            resharding=Resharding(cluster, layouts, check, sight, Sizing(calls), writes.now_ns),
             joined=self._joined,
-            replication_factor=writes.limits.replication_factor,
         )
         writes.retention.copies_need = self.copier.needed_from
         writes.on_node_lost = self.copier.node_lost

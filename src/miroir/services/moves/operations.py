@@ -24,16 +24,17 @@ from miroir.core.moves.operation_records import (
     OperationRecord,
     OperationState,
 )
-from miroir.core.moves.operations import DropReplicas, Finish, Replan, StartCopy, Wait, next_step
+from miroir.core.moves.operations import DropReplicas, Finish, Replan, StartCopy, Step, Wait, next_step
 from miroir.core.moves.planning import check_plan, moves_to, stale_moves
 from miroir.core.moves.preview import preview, rate_of
 from miroir.core.records import NodeRecord, decode, encode
 from miroir.core.topology import NodeId, NodeLifecycle
-from miroir.ports.nodes import NodeError
 from miroir.ports.store import Conflict, Reader, Store, Table, Tx
 from miroir.services.cluster import Cluster
 from miroir.services.moves.cluster_sight import ClusterSight
 from miroir.services.moves.copier import Copier
+from miroir.services.moves.joining import check_reachable
+from miroir.services.moves.resharding import Resharding
 from miroir.services.moves.retiring import Retiring
 from miroir.services.moves.scrub import Scrub
 from miroir.services.moves.shard_calls import ShardCalls
@@ -61,9 +62,10 @@ class Operations:
         limits: MoveLimits,
         now_ns: Callable[[], int],
         *,
+        sight: ClusterSight,
         scrub: Scrub,
+        resharding: Resharding,
         joined: Callable[[NodeId], None],
-        replication_factor: int,
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -73,13 +75,15 @@ class Operations:
         self.limits = limits
         self._now_ns = now_ns
         self._joined = joined
-        self._sight = ClusterSight(cluster, replication_factor)
+        self._sight = sight
         self._sizing = Sizing(calls)
         self._scrub = scrub
+        self._resharding = resharding
         self.all: dict[int, OperationRecord] = {}
         self._quiet_until = 0.0  #: no automatic operation before, after one failed
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()  #: one change of an operation at a time
+        resharding.connect(self._turn, lambda: self.all)
         copier.wanted = self._wanted
         copier.paused = self._paused
         copier.gone = lambda node: self._sight.gone(node, self.limits)
@@ -102,6 +106,7 @@ class Operations:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._copier.start_all(group)
+                self._resharding.group = group
                 await self._begin_automatic()
                 moved = await self._retiring.sweep()
                 for number in sorted(n for n, operation in self.all.items() if operation.open):
@@ -123,38 +128,35 @@ class Operations:
         async with self._turn:
             return await self._request(kind, args, dry_run=dry_run)
 
+    async def reshard(
+        self, uid: str, shards: int, retention_s: float | None = None, *, dry_run: bool = False
+    ) -> OperationRecord:
+        """Begin to give an index another number of shards, or show what that would do. Raises RefusedError."""
+        async with self._turn:
+            operation = await self._resharding.plan(uid, shards, retention_s, self.limits)
+            return operation if dry_run else await self._store_new(operation, {}, None)
+
     async def _request(
         self, kind: OperationKind, args: Mapping[str, Any], *, dry_run: bool
     ) -> OperationRecord:
         node_list.check_free(kind, self.all.values())
-        changed = node_list.edited(kind, args, self._cluster.nodes, self.view())
+        everything = self._sight.view(self.limits)
+        changed = node_list.edited(kind, args, self._cluster.nodes, everything)
         factor = args.get("replication_factor")
-        view = self._sight.view(self.limits, changed, factor)
+        view = self._sight.view(self.limits, changed, factor, without=self._resharding.building())
         moves = () if kind is OperationKind.VERIFY else moves_to(view)
         problems = check_plan(moves, view)
         if problems:
             raise RefusedError(f"No safe plan: {problems[0]}.")
         joins = kind in (OperationKind.ADD_NODES, OperationKind.ADD_GROUP)
         if joins and not dry_run:
-            await self._check_reachable(changed)
+            await check_reachable(self._cluster, self._calls, changed)
         sizes = await self._sizing.measure(moves, view, fresh=changed if joins else ())
         planned = preview(moves, view, self.limits, sizes=sizes, rate=rate_of(self.all.values()))
         operation = OperationRecord(
             id=0, kind=kind, args=dict(args), moves=moves, planned=planned, created_at=self._now_ns()
         )
         return operation if dry_run else await self._store_new(operation, changed, factor)
-
-    async def _check_reachable(self, nodes: Mapping[str, NodeRecord]) -> None:
-        for node in nodes.values():
-            self._cluster.introduce(node)
-            try:
-                healthy = await self._calls.healthy(node.id)
-            except NodeError as error:
-                raise RefusedError(
-                    f"Node `{node.id}` cannot be reached at {node.address}: {error.reason}. Start it, then try again."
-                ) from error
-            if not healthy:
-                raise RefusedError(f"Node `{node.id}` at {node.address} does not say it is healthy.")
 
     async def _store_new(
         self, operation: OperationRecord, changed: Mapping[str, NodeRecord], factor: int | None
@@ -220,8 +222,8 @@ class Operations:
     # --- what is ------------------------------------------------------------------------------
 
     def view(self) -> ClusterView:
-        """The cluster as planning sees it."""
-        return self._sight.view(self.limits)
+        """The cluster as planning sees it: without layouts that a change of the number of shards still builds."""
+        return self._sight.view(self.limits, without=self._resharding.building())
 
     def copies(self) -> list[CopyRecord]:
         """Copies that are not over."""
@@ -261,7 +263,7 @@ class Operations:
             stale = [move for move in stale if (move.physical, move.shard, move.target) not in leaving]
         if stale and OperationKind.RESYNC not in kinds:
             await self._automatic(OperationKind.RESYNC, tuple(stale), view)
-        if kinds <= {OperationKind.RESYNC, OperationKind.VERIFY}:
+        if kinds <= {OperationKind.RESYNC, OperationKind.VERIFY, OperationKind.RESHARD}:
             gone = {m.id for m in view.members.values() if m.gone and m.lifecycle is NodeLifecycle.ACTIVE}
             due = tuple(m for m in moves_to(view) if m.leaves in gone) if gone else ()
             if due:
@@ -286,10 +288,14 @@ class Operations:
         operation = self.all[number]
         if operation.kind is OperationKind.VERIFY:
             return await self._verify(operation)
-        step = next_step(operation, self.view(), self.copies(), self.limits)
+        step: Step | None
+        if operation.reshard is None:
+            step = next_step(operation, self.view(), self.copies(), self.limits)
+        else:
+            step = await self._resharding.step(operation, self.copies(), self.limits)
         match step:
-            case StartCopy(moves):
-                await self._start_copy(operation, moves)
+            case StartCopy(moves, origin):
+                await self._start_copy(operation, moves, origin)
             case DropReplicas(moves):
                 await self._drop(moves)
             case Replan(moves):
@@ -321,7 +327,9 @@ class Operations:
         await self._finish(operation, OperationState.CANCELLED if cancelled else OperationState.DONE, words)
         return True
 
-    async def _start_copy(self, operation: OperationRecord, moves: tuple[Move, ...]) -> None:
+    async def _start_copy(
+        self, operation: OperationRecord, moves: tuple[Move, ...], origin: str | None
+    ) -> None:
         target = moves[0].target
         assert target is not None
 
@@ -335,6 +343,7 @@ class Operations:
                 target=target,
                 shards=tuple(move.shard for move in moves),
                 leaves=tuple(move.leaves for move in moves),
+                origin=origin,
             )
             tx.put(Table.META, _NEXT_COPY, str(number + 1).encode())
             tx.put(Table.COPIES, (number,), encode(copy))

@@ -31,7 +31,11 @@ class Standing:
 
     def at_rest(self, layout: str, node: str) -> bool:
         """Whether the node has applied everything that was sequenced."""
-        return self.reached(layout, node, self._held.last_op(layout))
+        return self.reached(layout, node, self.last_op(layout))
+
+    def last_op(self, layout: str) -> int:
+        """The last sequenced op of the layout's index."""
+        return self._held.last_op(layout)
 
     def usable(self, layout: str, shard: int, op: int) -> list[str]:
         """Live nodes that hold the shard in sync and have applied everything up to `op`."""

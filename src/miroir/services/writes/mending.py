@@ -84,6 +84,10 @@ class Mending:
             self.open_records.update(records)
             self._wake.set()
 
+    def is_unsettled(self, physical: str) -> bool:
+        """Whether an op of the index is on its way, or one that was refused is to be settled."""
+        return self._busy(physical) or any(r.physical == physical for r in self.open_records.values())
+
     # --- settling -------------------------------------------------------------------------------
 
     async def run(self) -> None:

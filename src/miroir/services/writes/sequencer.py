@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from miroir.core.catalogue import Applied
+from miroir.core.catalogue import Applied, physical_uid
 from miroir.core.records import (
     CatalogueChange,
     IndexChange,
@@ -122,6 +122,18 @@ class Sequencer:
         finally:
             self._held[physical] -= 1
             self._wake.set()
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Nothing at all is sequenced inside: for changes of what the next op of a held index will find."""
+        async with self._turn:
+            yield
+
+    def next_physical(self) -> tuple[str, Callable[[Tx], None]]:
+        """A name on the nodes that was never used, and what stores that it is taken. Inside `turn`."""
+        number = self._resolver.next_index
+        self._resolver.next_index += 1
+        return physical_uid(number), lambda tx: tx.put(Table.META, _NEXT_INDEX, str(number + 1).encode())
 
     async def mend(
         self,
