@@ -79,7 +79,7 @@ class ServerConfig(_Section, frozen=True):
     max_body_bytes: Annotated[int, _about("largest request body, after decompression", ge=1)] = 100_000_000
     large_bodies_bytes_max: Annotated[
         int, _about("bytes of bodies above 1 MiB in memory at once, all requests; above it 503", ge=1)
-    ] = 150_000_000
+    ] = 300_000_000
     max_concurrent_requests: Annotated[int, _about("requests in flight; above it 503 at once", ge=1)] = 500
     request_timeout_ms: Annotated[int, _about("deadline of one client request", ge=1)] = 30_000
     shutdown_grace_ms: Annotated[int, _about("time that requests in flight get when stopping", ge=0)] = 10_000

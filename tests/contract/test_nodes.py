@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
@@ -13,7 +13,7 @@ from miroir.adapters.nodes_http import HttpNodes
 from miroir.adapters.nodes_inprocess import InProcessNodes
 from miroir.core.topology import NodeId
 from miroir.meili.http import HttpReply, HttpRequest
-from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse, NodeTransport
+from miroir.ports.nodes import BodyGoneError, NodeError, NodeRequest, NodeResponse, NodeTransport
 
 NODE, OTHER = NodeId("n1"), NodeId("n2")
 
@@ -138,6 +138,40 @@ def test_large_bodies_go_both_ways(adapter) -> None:
     (answer,), _ = send_all(adapter, NodeRequest(NODE, "PUT", "/x", body=body, content_type="text/plain"))
     assert isinstance(answer, NodeResponse)
     assert answer.body.endswith(body)
+
+
+class Pieces:
+    """A BodyStream of many chunks; `broken`: it ends in the middle."""
+
+    size = 3_000_000
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self._broken = broken
+
+    def chunks(self) -> Iterator[bytes]:
+        for number in range(300):
+            if self._broken and number == 200:
+                raise BodyGoneError("dropped")
+            yield b"%05d" % number * 2_000
+
+
+def test_a_stream_arrives_whole(adapter) -> None:
+    asked = [NodeRequest(node, "PUT", "/x", stream=Pieces()) for node in (NODE, OTHER)]
+    answers, desks = send_all(adapter, *asked)
+    assert all(isinstance(answer, NodeResponse) for answer in answers)
+    (seen,) = desks[NODE].seen
+    assert seen.body == b"".join(Pieces().chunks())
+    assert len(seen.body) == Pieces.size
+
+
+def test_a_stream_that_breaks_cuts_the_exchange(adapter) -> None:
+    (cut, fine), desks = send_all(
+        adapter, NodeRequest(NODE, "PUT", "/x", stream=Pieces(broken=True)), NodeRequest(OTHER, "GET", "/a")
+    )
+    assert isinstance(cut, NodeError)
+    assert not cut.refused
+    assert isinstance(fine, NodeResponse)
+    assert desks[NODE].seen == []
 
 
 def test_a_late_answer_is_an_error_that_leaves_open_whether_the_node_acted(adapter) -> None:

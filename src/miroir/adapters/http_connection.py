@@ -8,7 +8,8 @@ cookies, no decompression.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import httptools
@@ -34,6 +35,7 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._framed = False
         self._has_head = False
+        self._room: asyncio.Future[None] | None = None  #: set while the transport wants no more to write
         self.idle_since = 0.0  #: loop time at which the last answer was whole
 
     @property
@@ -46,16 +48,37 @@ class Connection(asyncio.Protocol):
 
         Unless it returns, the connection is closed: what still comes belongs to a question nobody asks any more.
         """
+        answer = self._ask()
+        assert self._transport is not None
+        if len(body) <= _JOINED_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+        return await self._answered(answer, deadline)
+
+    async def upload(self, head: bytes, chunks: Iterator[bytes], deadline: float) -> tuple[int, bytes]:
+        """As `exchange`, with a body that is never in memory as a whole. What `chunks` raises comes through."""
+        answer = self._ask()
+        sending = self._loop.create_task(self._send_all(head, chunks, answer))
+        try:
+            return await self._answered(answer, deadline)
+        finally:
+            if not sending.done():  # answered before everything was said: no second question can follow
+                sending.cancel()
+                self.close()
+
+    def _ask(self) -> asyncio.Future[tuple[int, bytes]]:
         assert self._answer is None
         if self._transport is None:
             raise CutError("connection closed")
         answer: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
         self._answer = answer
         self._begin_answer()
-        if len(body) <= _JOINED_BYTES:
-            self._transport.write(head + body)
-        else:
-            self._transport.writelines((head, body))
+        return answer
+
+    async def _answered(
+        self, answer: asyncio.Future[tuple[int, bytes]], deadline: float
+    ) -> tuple[int, bytes]:
         timer = self._loop.call_at(deadline, self._fail, TimeoutError())
         try:
             return await answer
@@ -65,6 +88,23 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._answer = None
+
+    async def _send_all(
+        self, head: bytes, chunks: Iterator[bytes], answer: asyncio.Future[tuple[int, bytes]]
+    ) -> None:
+        """As fast as the node takes it; what goes wrong goes to the answer."""
+        try:
+            for chunk in itertools.chain((head,), chunks):
+                if self._transport is None:
+                    return
+                self._transport.write(chunk)
+                if self._room is None:
+                    await asyncio.sleep(0)  # others get a turn: making chunks is work
+                else:
+                    await asyncio.shield(self._room)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
+            if not answer.done():
+                answer.set_exception(error)
 
     def close(self) -> None:
         """Drop the connection at once; an exchange under way fails."""
@@ -87,6 +127,14 @@ class Connection(asyncio.Protocol):
             self._gone(CutError(f"no HTTP: {error}"))
         except httptools.HttpParserUpgrade:
             self._gone(CutError("the protocol was changed"))
+
+    def pause_writing(self) -> None:
+        self._room = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
     def eof_received(self) -> None:
         """Nothing follows; the transport closes itself and says so."""
@@ -144,5 +192,6 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         self._fail(error)
+        self.resume_writing()
         transport.abort()
         self._on_lost(self)

@@ -49,7 +49,10 @@ class HttpNodes:
             refused = isinstance(error, ConnectionRefusedError)
             raise NodeError(request.node, f"cannot be reached: {error}", refused=refused) from error
         try:
-            status, body = await connection.exchange(head, request.body, deadline)
+            if request.stream is None:
+                status, body = await connection.exchange(head, request.body, deadline)
+            else:
+                status, body = await connection.upload(head, request.stream.chunks(), deadline)
         except TimeoutError as error:
             raise _late(request.node, left) from error
         except OSError as error:
@@ -74,8 +77,8 @@ class HttpNodes:
             lines += f"Content-Type: {_plain(request.content_type)}\r\n"
         for name, value in request.headers.items():
             lines += f"{name}: {_plain(value)}\r\n"
-        if request.body or request.method != "GET":
-            lines += f"Content-Length: {len(request.body)}\r\n"
+        if request.size or request.method != "GET":
+            lines += f"Content-Length: {request.size}\r\n"
         return f"{lines}\r\n".encode("latin-1")
 
     async def close(self) -> None:

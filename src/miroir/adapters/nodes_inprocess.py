@@ -7,7 +7,7 @@ from typing import Protocol
 
 from miroir.core.topology import NodeId
 from miroir.meili.http import HttpReply, HttpRequest
-from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse
+from miroir.ports.nodes import BodyGoneError, NodeError, NodeRequest, NodeResponse
 
 
 class FrontDesk(Protocol):
@@ -45,9 +45,13 @@ class InProcessNodes:
         if request.content_type is not None:
             headers["content-type"] = request.content_type
         try:
+            body = request.body if request.stream is None else b"".join(request.stream.chunks())
+        except BodyGoneError as error:
+            raise NodeError(request.node, f"cut the exchange: {error}") from error
+        try:
             async with asyncio.timeout_at(deadline):
                 reply = await desk.respond(
-                    HttpRequest(request.method, request.path, request.query, headers, request.body)
+                    HttpRequest(request.method, request.path, request.query, headers, body)
                 )
         except TimeoutError as error:
             raise NodeError(request.node, "did not answer in time") from error

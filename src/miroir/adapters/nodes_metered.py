@@ -74,6 +74,7 @@ def _identified(request: NodeRequest, identity: str) -> NodeRequest:
         request.body,
         request.content_type,
         headers,
+        request.stream,
     )
 
 

@@ -146,23 +146,26 @@ class SqliteStore:
     def _work(self) -> None:
         """The writer thread: take what waits, commit it together, tell everybody."""
         while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            group = [first]
-            stop = False
-            while len(group) < _GROUP_MAX:
-                try:
-                    job = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    stop = True
-                    break
-                group.append(job)
-            self._commit(group)
+            group, stop = self._take_group()
+            if group:
+                self._commit(group)
+            del group  # what was written may be large, and the next may come late
             if stop:
                 return
+
+    def _take_group(self) -> tuple[list[_Job], bool]:
+        """What waits, once something does; and whether that was all."""
+        job = self._queue.get()
+        group: list[_Job] = []
+        while job is not None:
+            group.append(job)
+            if len(group) == _GROUP_MAX:
+                return group, False
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
 
     def _commit(self, group: list[_Job]) -> None:
         connection = self._writer

@@ -8,7 +8,6 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from miroir.engine.formatting.selection import select_values
 from miroir.engine.index import Document, Index
 from miroir.engine.jobs import AddDocuments, ClearDocuments, DeleteByFilter, DeleteDocuments, EditDocuments
 from miroir.engine.routing import ACCEPTED, Answer, Handler
@@ -27,6 +26,7 @@ from miroir.meili.commands import (
 )
 from miroir.meili.documents import check_edit
 from miroir.meili.edit_script import compile_script
+from miroir.meili.field_selection import retrieve
 from miroir.meili.filters import check_features, parse
 from miroir.meili.refusals import compact_json
 from miroir.meili.sorting import Sort, parse_sorts
@@ -38,7 +38,7 @@ def _add(state: State, call: Call) -> Answer:
     args: DocumentsWrite = call.args
     job = AddDocuments(
         merge=args.kind == "merge",
-        documents=args.documents,
+        documents=list(args.documents),
         primary_key=args.primary_key,
         skip_creation=args.skip_creation,
         may_create=call.access.may_create_indexes,
@@ -117,7 +117,7 @@ class _Renderer:
         names = sorted((n for n in stored if n != VECTORS), key=lambda n: self._places.get(n, last))
         document: Document = {name: stored[name] for name in names}
         if self._fields is not None:
-            document = select_values(document, self._fields)
+            document = retrieve(document, self._fields)
         if self._vectors:
             is_asked = self._fields is None or VECTORS in self._fields
             document[VECTORS] = self._index.vectors.shown(docid, stored.get(VECTORS) if is_asked else None)

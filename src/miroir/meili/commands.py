@@ -8,7 +8,7 @@ filterable, is the feature on) is the backend's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -131,7 +131,7 @@ class DocumentsWrite:
     """POST (replace) or PUT (merge) of documents. `documents` are in payload order, keys in sent order."""
 
     kind: Literal["replace", "merge"]
-    documents: list[JsonObject]
+    documents: Sequence[JsonObject]
     primary_key: str | None = None
     skip_creation: bool = False
     custom_metadata: str | None = None

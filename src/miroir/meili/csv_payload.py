@@ -22,14 +22,13 @@ class _Record:
     byte: int
 
 
-def read_csv(body: bytes, delimiter: str = ",") -> list[dict[str, Any]]:
-    """The documents of a CSV payload, keys in header order. Raises ApiError malformed_payload."""
+def read_csv(body: bytes, delimiter: str = ",") -> Iterator[dict[str, Any]]:
+    """The documents of a CSV payload, keys in header order. Raises ApiError malformed_payload on the way."""
     records = _records(body.removeprefix(_BOM), delimiter.encode())
     header = next(records, None)
     if header is None:
-        return []
+        return
     columns = [_column(name) for name in _texts(header, 0)]
-    documents: list[dict[str, Any]] = []
     for number, record in enumerate(records, start=1):
         if len(record.fields) != len(columns):
             raise _malformed(
@@ -37,10 +36,7 @@ def read_csv(body: bytes, delimiter: str = ",") -> list[dict[str, Any]]:
                 f"{len(record.fields)} fields, but the previous record has {len(columns)} fields"
             )
         cells = _texts(record, number)
-        documents.append(
-            {name: cast(cell, number) for (name, cast), cell in zip(columns, cells, strict=True)}
-        )
-    return documents
+        yield {name: cast(cell, number) for (name, cast), cell in zip(columns, cells, strict=True)}
 
 
 def _malformed(detail: str) -> ApiError:

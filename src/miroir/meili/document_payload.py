@@ -2,32 +2,80 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import msgspec
 import orjson
 
 from miroir.meili.codes import ApiError
 from miroir.meili.csv_payload import read_csv
 from miroir.meili.json_text import JsonSyntaxError, Scanner, cut_middle, parse
+from miroir.meili.large_documents import LARGE_BYTES, SentDocuments, Span, sent_documents
 from miroir.meili.refusals import compact_json
 
 Format = Literal["json", "ndjson", "csv"]
 Documents = list[dict[str, Any]]
 
+_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
 _NOT_DOCUMENTS = "data are neither an object nor a list of objects"
 
 
-def read_documents(body: bytes, kind: Format, delimiter: str = ",") -> Documents:
-    """The documents in payload order, keys in sent order. Raises ApiError."""
+def read_documents(body: bytes, kind: Format, delimiter: str = ",") -> Sequence[dict[str, Any]]:
+    """The documents in payload order, keys in sent order; those of a large body stay text. Raises ApiError."""
     if not body:
         raise ApiError("missing_payload", f"A {kind} payload is missing.")
+    if len(body) >= LARGE_BYTES:
+        large = _read_large(body, kind, delimiter)
+        if large is not None:
+            return large
     if kind == "csv":
-        return read_csv(body, delimiter)
+        return list(read_csv(body, delimiter))
     try:
         return _read_json(body) if kind == "json" else _read_ndjson(body)
     except JsonSyntaxError as error:
         raise _malformed(kind, str(error)) from None
+
+
+def _read_large(body: bytes, kind: Format, delimiter: str) -> SentDocuments | None:
+    """Without making objects of all documents at once; None when something is wrong or unusual."""
+    if kind == "csv":
+        text, spans = io.BytesIO(), list[Span]()
+        for document in read_csv(body, delimiter):
+            start = text.tell()
+            text.write(orjson.dumps(document))
+            spans.append((start, text.tell()))
+        return sent_documents(text.getvalue(), spans)
+    if kind == "ndjson":
+        return sent_documents(body, _line_spans(body))
+    try:
+        members = _members(body)
+    except msgspec.DecodeError:
+        return sent_documents(body, [(0, len(body))])
+    return sent_documents(body, _member_spans(body, members))
+
+
+def _line_spans(body: bytes) -> Iterator[Span]:
+    at = 0
+    while at < len(body):
+        end = body.find(b"\n", at)
+        end = len(body) if end < 0 else end
+        if body[at:end].strip(b" \t\r"):
+            yield at, end
+        at = end + 1
+
+
+def _member_spans(body: bytes, members: list[msgspec.Raw]) -> Iterator[Span]:
+    """Where the members of an array stand: between them are only white space and a comma."""
+    at = body.index(b"[") + 1
+    for member in members:
+        raw = bytes(member)
+        start = body.find(raw[:1], at)
+        at = start + len(raw)
+        yield start, at
 
 
 def _malformed(kind: Format, detail: str) -> ApiError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +50,8 @@ class BodyReader:
     """Collects the chunks of a request body, decoded, up to a limit in decoded bytes."""
 
     def __init__(self, encoding: str, limit: int) -> None:
-        self._chunks: list[bytes] = []
+        self._first = b""
+        self._rest: io.BytesIO | None = None  #: its buffer becomes the body without a copy
         self._size = 0
         self._fed = False
         self._limit = limit
@@ -85,13 +87,21 @@ class BodyReader:
             self._brotli is not None and self._fed and not self._brotli.is_finished()
         ):
             raise BrokenEncodingError
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return self._first if self._rest is None else self._rest.getvalue()
 
     def _keep(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > self._limit:
             raise BodyTooLargeError
-        self._chunks.append(data)
+        if self._rest is not None:
+            self._rest.write(data)
+        elif not self._first:
+            self._first = data
+        else:
+            self._rest = io.BytesIO()
+            self._rest.write(self._first)
+            self._rest.write(data)
+            self._first = b""
 
     def _inflate(self, chunk: bytes) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from miroir.meili.codes import ApiError
 from miroir.meili.document_ids import canonical_id, is_valid_id
+from miroir.meili.large_documents import LargeDocuments
 from miroir.meili.refusals import compact_json
 
 
@@ -41,7 +42,13 @@ def primary_key_taken(primary_key: str) -> ApiError:
 
 
 def document_ids(documents: Sequence[Mapping[str, Any]], primary_key: str) -> list[str]:
-    """Canonical id text of every document, in order. Raises ApiError about the first one that has none."""
+    """Canonical id text of every document, in order. Raises ApiError about the first one that has none.
+
+    Those of large documents are read once; do not change the list.
+    """
+    kept = documents.kept_ids if isinstance(documents, LargeDocuments) else {}
+    if primary_key in kept:
+        return kept[primary_key]
     found: list[str] = []
     append = found.append
     valid = is_valid_id
@@ -53,6 +60,8 @@ def document_ids(documents: Sequence[Mapping[str, Any]], primary_key: str) -> li
             append(value)
         else:
             append(document_id(document, primary_key))
+    kept.clear()
+    kept[primary_key] = found
     return found
 
 

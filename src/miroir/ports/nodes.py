@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,9 +10,29 @@ from miroir.core.topology import NodeId
 from miroir.errors import MiroirError
 
 
+class BodyGoneError(OSError):
+    """What a stream was to yield is no longer there."""
+
+
+class BodyStream(Protocol):
+    """A body too large to be in memory as a whole; it can be asked for its bytes again and again."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all chunks together."""
+        ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body from its beginning. May raise BodyGoneError: the exchange is then cut, a NodeError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRequest:
-    """One request to one node. `path` starts with a slash, percent-encoded; `query` without `?`."""
+    """One request to one node. `path` starts with a slash, percent-encoded; `query` without `?`.
+
+    With a `stream` that is the body, and `body` is empty.
+    """
 
     node: NodeId
     method: str
@@ -20,6 +41,12 @@ class NodeRequest:
     body: bytes = b""
     content_type: str | None = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    stream: BodyStream | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if self.stream is None else self.stream.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ from miroir.core.writes.rendering import Lines, in_sequence, render_documents, s
 from miroir.core.writes.task_state import touched
 from miroir.ports.nodes import NodeRequest
 from miroir.services.cluster import Cluster
+from miroir.services.writes.large_requests import LargeLines, LineStream
 from miroir.services.writes.oplog import OpLog
+from miroir.services.writes.stored_documents import StoredDocuments
 
 #: A lane counts up to three steps per op: making the index, or an edition's deletions; ghosts; the op itself.
 #: The last step of an op always has the last number: its end is the end of the op.
@@ -144,14 +146,16 @@ class RequestWriter:
         return self._log.resolutions[op_of(step.id)]
 
     def _addition(self, node: NodeId, physical: str, request: Request) -> NodeRequest | None:
-        parts: list[bytes] = []
+        parts: list[LargeLines | list[bytes]] = []
         for step in request.ops:
             if step.action is Action.GHOSTS:
-                parts.append(self._resolution(step).ghosts)
+                parts.append([self._resolution(step).ghosts])
                 continue
-            parts.extend(self.lines_of(op_of(step.id), physical, self._carried(node, physical, step)))
-        if not parts:
+            parts.append(self._parts_of(op_of(step.id), physical, self._carried(node, physical, step)))
+        stream = LineStream(parts)
+        if not stream.size:
             return None
+        large = any(isinstance(part, LargeLines) for part in parts)
         first = request.ops[0]
         query = urlencode({"primaryKey": first.primary_key, "customMetadata": request.tag})
         return NodeRequest(
@@ -159,8 +163,9 @@ class RequestWriter:
             "PUT" if first.merge else "POST",
             f"/indexes/{quote(physical)}/documents",
             query,
-            b"".join(parts),
+            b"" if large else b"".join(stream.chunks()),
             "application/x-ndjson",
+            stream=stream if large else None,
         )
 
     def _deletion(self, node: NodeId, physical: str, request: Request) -> NodeRequest | None:
@@ -178,6 +183,16 @@ class RequestWriter:
 
     def lines_of(self, op: int, physical: str, shards: Collection[int]) -> list[bytes]:
         """The documents of an op that belong to the shards of a layout, as lines."""
+        return list(self._parts_of(op, physical, shards))
+
+    def _parts_of(self, op: int, physical: str, shards: Collection[int]) -> LargeLines | list[bytes]:
+        documents = None if (op, physical) in self._rendered else self._log.payload(op)
+        if isinstance(documents, StoredDocuments):
+            resolution = self._log.resolutions[op]
+            assert resolution.primary_key is not None
+            ids = document_ids(documents, resolution.primary_key)
+            shard_count = len(self._cluster.placement[physical].shards)
+            return LargeLines(documents, ids, resolution.seqs, shard_count, shards)
         lines = self._lines(op, physical)
         return in_sequence([line for shard in sorted(lines.keys() & set(shards)) for line in lines[shard]])
 

@@ -22,15 +22,19 @@ from miroir.core.writes.ops import TASK_TYPES, OpKind
 from miroir.core.writes.task_table import TaskTable
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
+from miroir.meili.large_documents import SentDocuments
 from miroir.meili.tasks import FINISHED, Task
 from miroir.ports.store import Key, Reader, Store, StoreError, Table, Tx
+from miroir.services.writes.stored_documents import StoredDocuments, load_pages, store_pages
 
 log = structlog.get_logger()
 
 _NEXT_OP = ("next_op",)
 _KEYS_PER_LOOK = 200
 #: bytes of memory that a decoded payload takes per byte of its text
-_DECODED_COST = 4
+_DECODED_COST = 10
+#: ... and what is kept of each document of a large one
+_STORED_COST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class Draft:
 @dataclass(slots=True)
 class _Waiting:
     draft: Draft
-    payload: bytes
+    payload: bytes | SentDocuments
+    size: int
     future: asyncio.Future[Task]
 
 
@@ -101,8 +106,9 @@ class OpLog:
         earlier = self.earlier(draft)
         if earlier is not None:
             return earlier
-        payload = b"" if draft.payload is None else orjson.dumps(draft.payload)
-        over = self.payload_bytes + len(payload) > self._limits.log_bytes_max
+        payload = _text(draft.payload)
+        size = sum(payload.sizes) if isinstance(payload, SentDocuments) else len(payload)
+        over = self.payload_bytes + size > self._limits.log_bytes_max
         if over or self.open_count + len(self._waiting) >= self._limits.log_ops_max:
             raise ApiError(
                 "miroir_overloaded",
@@ -110,7 +116,7 @@ class OpLog:
                 headers={"Retry-After": "5"},
             )
         future: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(draft, payload, future))
+        self._waiting.append(_Waiting(draft, payload, size, future))
         self._wake.set()
         return await future
 
@@ -142,10 +148,12 @@ class OpLog:
             group, self._waiting = self._waiting, []
             if group:
                 await self._append_group(group)
+            del group  # a large body must not wait here for the next write
 
     async def _append_group(self, group: list[_Waiting]) -> None:
         now = self._now_ns()
         limits = self._limits
+        pages: dict[int, list[int]] = {}
 
         def store(tx: Tx) -> list[tuple[OpRecord, Task] | int | None]:
             """Per op: what was stored, or the earlier op of its key, or None for a key used otherwise."""
@@ -164,10 +172,12 @@ class OpLog:
                     expires = now + int(limits.idempotency_s * 1e9)
                     fresh = IdempotencyRecord(body_sha256=digest, op_id=next_op, expires_at=expires)
                     tx.put(Table.IDEMPOTENCY, key, encode(fresh))
-                op, task = _rows(draft, next_op, len(waiting.payload), now)
+                op, task = _rows(draft, next_op, waiting.size, now)
                 tx.put(Table.OPS, (op.id,), encode(op))
                 tx.put(Table.TASKS, (op.id,), encode(task))
-                if waiting.payload:
+                if isinstance(waiting.payload, SentDocuments):
+                    pages[op.id] = store_pages(tx, op.id, waiting.payload)
+                elif waiting.payload:
                     tx.put(Table.PAYLOADS, (op.id,), waiting.payload)
                 done.append((op, task))
                 next_op += 1
@@ -186,7 +196,11 @@ class OpLog:
             return
         for waiting, outcome in zip(group, stored, strict=True):
             if isinstance(outcome, tuple):
-                self._register(*outcome, waiting.draft.payload)
+                payload = waiting.draft.payload
+                if isinstance(payload, SentDocuments):
+                    op = outcome[0].id
+                    payload = StoredDocuments(self._store, op, pages[op], payload.sizes, payload.kept_ids)
+                self._register(*outcome, payload)
             self._answer(waiting, outcome)
 
     def _register(self, op: OpRecord, task: Task, payload: Any) -> None:
@@ -253,14 +267,13 @@ class OpLog:
         if cached is not None:
             return cached[0]
         row = self._store.read(lambda reader: reader.get(Table.PAYLOADS, (op,)))
-        if row is None:
-            return None
-        value = orjson.loads(row)
-        self._cache(op, value, len(row))
+        value = load_pages(self._store, op) if row is None else orjson.loads(row)
+        if value is not None:
+            self._cache(op, value, len(row or b""))
         return value
 
     def _cache(self, op: int, value: Any, size: int) -> None:
-        size *= _DECODED_COST
+        size = len(value) * _STORED_COST if isinstance(value, StoredDocuments) else size * _DECODED_COST
         self._payloads[op] = (value, size)
         self._cached_bytes += size
         while self._cached_bytes > self._limits.rendered_bytes_max and len(self._payloads) > 1:
@@ -278,7 +291,8 @@ class OpLog:
         def store(tx: Tx) -> None:
             keys: list[Key] = [(op,) for op in ops]
             tx.delete_many(Table.OPS, keys)
-            tx.delete_many(Table.PAYLOADS, keys)
+            for key in keys:
+                tx.delete_prefix(Table.PAYLOADS, key)
             tx.delete_many(Table.RESOLUTIONS, keys)
             for lane, record in lanes.items():
                 tx.put(Table.LANES, lane, encode(record))
@@ -290,6 +304,12 @@ class OpLog:
                 self.payload_bytes -= record.payload_bytes
             self.resolutions.pop(op, None)
             self.uncache(op)
+
+
+def _text(payload: Any) -> bytes | SentDocuments:
+    if payload is None:
+        return b""
+    return payload if isinstance(payload, SentDocuments) else orjson.dumps(payload)
 
 
 def _rows(draft: Draft, op_id: int, payload_bytes: int, now_ns: int) -> tuple[OpRecord, Task]:
@@ -318,7 +338,8 @@ def request_digest(*parts: bytes) -> bytes:
     """What two requests under one idempotency key must share."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
     return digest.digest()
 
 
