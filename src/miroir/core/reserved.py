@@ -16,7 +16,7 @@ GHOST_MARK = "\u0700"
 #: A stop word on every node, and a word nobody types: takes the place of a word that is left out of a query.
 STAND_IN = "\ue0f0"
 #: A word that no document has: what stands behind it in a query finds nothing.
-NOWHERE = "\ue0f1"
+NOWHERE = "\ue0f2"
 RESERVED_PREFIX = "_miroir_"
 
 _BASE = 14
