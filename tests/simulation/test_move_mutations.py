@@ -82,6 +82,7 @@ async def _wiped_source(seed: int) -> None:
             for node in {held_by, copy.target}:
                 await cluster.nodes[node].ask("GET", "/health")
             self._calls.digests = _empty  # type: ignore[method-assign]
+            self._calls.count = _none  # type: ignore[method-assign]
             return await before(self, copy, source)
 
         with pytest.MonkeyPatch.context() as patch:
@@ -96,6 +97,10 @@ async def _wiped_source(seed: int) -> None:
 
 async def _empty(*_: Any) -> dict[str, bytes]:
     return {}
+
+
+async def _none(*_: Any) -> int:
+    return 0
 
 
 async def _undrain(seed: int) -> None:

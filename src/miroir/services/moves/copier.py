@@ -22,6 +22,7 @@ from miroir.core.topology import NodeId, ReplicaState
 from miroir.ports.nodes import NodeError
 from miroir.ports.store import Conflict, Reader, Store, Table, Tx
 from miroir.services.cluster import Cluster
+from miroir.services.moves.comparison import Comparison
 from miroir.services.moves.copy_pages import CopyPages
 from miroir.services.moves.held_ops import HeldOps
 from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls
@@ -61,6 +62,7 @@ class Copier:
         self._calls = calls
         self._reader = SourceReader(calls)
         self._standing = Standing(cluster, delivery, held)
+        self._comparison = Comparison(calls, held)
         self._pages = CopyPages(calls, self._reader)
         self.limits = limits
         self._now_ns = now_ns
@@ -253,7 +255,23 @@ class Copier:
             await self._save(msgspec.structs.replace(self.copies[copy.id], followed=done))
             if self._held.last_op(copy.physical) > done:
                 return True
-        return await self._try_flip(self.copies[copy.id])
+        copy = self.copies[copy.id]
+        if self._comparison.is_due(copy):
+            return await self._compare_ahead(copy)
+        return await self._try_flip(copy)
+
+    async def _compare_ahead(self, copy: CopyRecord) -> bool:
+        """The long part of the comparison, while writes go on; False when it cannot be now."""
+        index, source = self._cluster.index_of(copy.physical), self._source(copy)
+        if index is None or source is None:
+            return False
+        if index.primary_key is None or source.is_other_layout:
+            return await self._try_flip(copy)
+        watermark = self._comparison.watermark(copy)
+        if not all(self._standing.reached(copy.physical, node, watermark) for node in source.nodes):
+            return False
+        await self._comparison.ahead(copy, source, index.primary_key)
+        return True
 
     async def _replay(self, copy: CopyRecord) -> int | None:
         """The next run of held ops to the target; returns the last op replayed, None when there was none."""
@@ -324,18 +342,7 @@ class Copier:
         if source.is_other_layout:  # as a whole, before it is read
             self.unverified(copy.physical, copy.shards)
             return True
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(
-                    _caught(self._calls.digests(node, copy.physical, index.primary_key, copy.shards))
-                )
-                for node in (source.nodes[0], copy.target)
-            ]
-        ours, theirs = (task.result() for task in tasks)
-        for found in (ours, theirs):
-            if isinstance(found, Exception):
-                raise found
-        return ours == theirs
+        return await self._comparison.is_equal(copy, source, index.primary_key)
 
     async def _flip(self, copy: CopyRecord) -> bool:
         async with self._cluster.changing:
@@ -377,17 +384,10 @@ class Copier:
         self.copies[copy.id] = copy
         if copy.over:
             self._listings.pop(copy.id, None)
+            self._comparison.forget(copy)
             del self.copies[copy.id]
             self.ended(copy)
 
 
 async def _trust(node: NodeId) -> bool:
     return True
-
-
-async def _caught(work: object) -> object:
-    """Failures of one side as values, so that the other is not cancelled in the middle."""
-    try:
-        return await work  # type: ignore[misc]
-    except (NodeError, NodeRefusedError) as error:
-        return error

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from miroir.core.moves.operation_records import CopyRecord
 from miroir.core.records import Resolution
+from miroir.core.writes.document_ids import document_ids
 from miroir.core.writes.ops import Action
 from miroir.services.cluster import Cluster
 from miroir.services.moves.shard_calls import ShardCalls
@@ -62,6 +65,21 @@ class HeldOps:
                 break
             batch = joined
         return batch
+
+    def changed_ids(self, copy: CopyRecord, since: int) -> set[str] | None:
+        """Documents of the copy's shards that ops after `since` touch; None when that may be any."""
+        changed: set[str] = set()
+        for op, resolution in self._after(copy, since):
+            part = self._part(op, resolution, copy)
+            if part.action is Action.CLEAR:
+                return None
+            changed.update(part.ids)
+            if part.lines:
+                assert resolution.primary_key is not None
+                changed.update(
+                    document_ids([orjson.loads(line) for line in part.lines], resolution.primary_key)
+                )
+        return changed
 
     def singly(self, copy: CopyRecord, batch: Batch) -> Iterator[Batch]:
         """The ops of a batch one by one."""

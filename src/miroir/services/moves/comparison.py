@@ -1,0 +1,123 @@
+"""Is the copy equal to its source? Compared while writes go on; under the hold only what changed since is looked at.
+
+Everything up to an op, the watermark, has been applied on both sides before either is read. A document that no later op
+touches cannot change any more: it is equal on both, or the copies differ. All others, and those that differed because
+they were read at different times, are read again when nothing moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Collection
+from dataclasses import dataclass
+from typing import TypeVar
+
+from miroir.core.moves.operation_records import CopyRecord
+from miroir.core.writes.document_ids import document_ids
+from miroir.services.moves.held_ops import HeldOps
+from miroir.services.moves.shard_calls import ShardCalls, digest
+from miroir.services.moves.sources import Source
+
+T = TypeVar("T")
+
+#: documents that may be read again under the hold; with more, everything is compared once more before it
+_AGAIN_MAX = 2000
+#: comparisons ahead of the hold; then whatever changed meanwhile is read again under it
+_AHEAD_MAX = 4
+_PAGE = 1000
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A comparison that was made: `suspects` are the ids that were not equal."""
+
+    watermark: int
+    attempts: int  #: of the copy: begun again, it is another one
+    rounds: int
+    suspects: set[str]
+
+
+class Comparison:
+    """Raises NodeError and NodeRefusedError."""
+
+    def __init__(self, calls: ShardCalls, held: HeldOps) -> None:
+        self._calls = calls
+        self._held = held
+        self._seen: dict[int, _Seen] = {}
+        self._next: dict[tuple[int, int], int] = {}  #: (copy, attempts) -> watermark of the next comparison
+
+    def forget(self, copy: CopyRecord) -> None:
+        """The copy is over."""
+        self._seen.pop(copy.id, None)
+        self._next = {key: op for key, op in self._next.items() if key[0] != copy.id}
+
+    def is_due(self, copy: CopyRecord) -> bool:
+        """Whether the copies are to be compared (again) before the hold."""
+        seen = self._of(copy)
+        if seen is None:
+            return True
+        if seen.rounds >= _AHEAD_MAX:
+            return False
+        changed = self._held.changed_ids(copy, seen.watermark)
+        return changed is None or len(changed | seen.suspects) > _AGAIN_MAX
+
+    def watermark(self, copy: CopyRecord) -> int:
+        """The op that the source must have applied before `ahead`; the target has. Stays until then."""
+        return self._next.setdefault((copy.id, copy.attempts), copy.followed)
+
+    async def ahead(self, copy: CopyRecord, source: Source, primary_key: str) -> None:
+        """Compare while writes go on. Both sides have applied everything up to the watermark."""
+        watermark = self.watermark(copy)
+        before = self._of(copy)
+        ours, theirs = await self._both(
+            *(
+                self._calls.digests(node, copy.physical, primary_key, copy.shards)
+                for node in (source.nodes[0], copy.target)
+            )
+        )
+        suspects = {one for one in ours.keys() | theirs.keys() if ours.get(one) != theirs.get(one)}
+        rounds = 1 if before is None else before.rounds + 1
+        self._seen[copy.id] = _Seen(watermark, copy.attempts, rounds, suspects)
+        del self._next[copy.id, copy.attempts]
+
+    async def is_equal(self, copy: CopyRecord, source: Source, primary_key: str) -> bool:
+        """Whether the copies are equal. Nothing is written meanwhile, everything has been applied on both sides."""
+        nodes = (source.nodes[0], copy.target)
+        ours, theirs = await self._both(
+            *(self._calls.count(node, copy.physical, copy.shards) for node in nodes)
+        )
+        if ours != theirs:
+            return False
+        seen = self._of(copy)
+        changed = None if seen is None else self._held.changed_ids(copy, seen.watermark)
+        if seen is None or changed is None:
+            every = [self._calls.digests(node, copy.physical, primary_key, copy.shards) for node in nodes]
+            mine, other = await self._both(*every)
+            return mine == other
+        again = sorted(changed | seen.suspects)
+        for first in range(0, len(again), _PAGE):
+            page = again[first : first + _PAGE]
+            mine, other = await self._both(*(self._some(node, copy, primary_key, page) for node in nodes))
+            if mine != other:
+                return False
+        return True
+
+    def _of(self, copy: CopyRecord) -> _Seen | None:
+        seen = self._seen.get(copy.id)
+        return seen if seen is not None and seen.attempts == copy.attempts else None
+
+    async def _some(
+        self, node: str, copy: CopyRecord, primary_key: str, ids: Collection[str]
+    ) -> dict[str, bytes]:
+        found = await self._calls.documents(node, copy.physical, list(ids))
+        return {
+            name: digest(body) for name, body in zip(document_ids(found, primary_key), found, strict=True)
+        }
+
+    async def _both(self, first: Awaitable[T], second: Awaitable[T]) -> tuple[T, T]:
+        """Both sides at once; a failure of one is raised when the other has ended, not in the middle of it."""
+        found = await asyncio.gather(first, second, return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        return found[0], found[1]  # type: ignore[return-value]
