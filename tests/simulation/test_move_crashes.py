@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from miroir.core.moves.operation_records import OperationKind
+from miroir.core.moves.operation_records import OperationKind, OperationState
 from tests.simulation.test_moves import Shelf
 from tests.support.moving import (
     assert_consistent,
@@ -56,8 +56,19 @@ async def _wipe(cluster: SimCluster) -> None:
     await cluster.until("rebuilding", lambda: bool(operations(cluster).all))
 
 
+async def _reshard(cluster: SimCluster) -> None:
+    await operations(cluster).reshard("films", 3, 0.0)
+
+
+async def _reshard_back(cluster: SimCluster) -> None:
+    begun = await operations(cluster).reshard("films", 3, 1000.0)
+    await cluster.until("it is read", lambda: operations(cluster).all[begun.id].reshard.kept_until > 0)
+    await operations(cluster).control(begun.id, OperationState.CANCELLING)
+
+
 KINDS: dict[str, Begin] = {
-    "join": _join, "drain": _drain, "more copies": _factor, "fewer copies": _fewer, "group": _group, "resync": _wipe
+    "join": _join, "drain": _drain, "more copies": _factor, "fewer copies": _fewer, "group": _group, "resync": _wipe,
+    "reshard": _reshard, "reshard back": _reshard_back,
 }  # fmt: skip
 
 
@@ -68,7 +79,7 @@ def run(begin: Begin, crash_after: int | None) -> tuple[dict[str, list[dict[str,
         rng = random.Random(1)
         async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=4), rng) as cluster:
             shelf = Shelf(cluster, rng)
-            await shelf.load(40)
+            await shelf.load(12 if begin is _reshard else 40)  # one that passes by many writes anyway
             await cluster.until("quiet", cluster.is_quiet)
             seen = 0
             assert cluster.life is not None
