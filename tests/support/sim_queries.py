@@ -271,18 +271,60 @@ def question(rng: random.Random, *, vectors: bool) -> tuple[str, str, Any]:
 
 
 def _federation(rng: random.Random, *, vectors: bool) -> dict[str, Any]:
-    federation: dict[str, Any] = {}
-    _maybe(rng, federation, 0.4, "limit", 0, 3, 50)
-    _maybe(rng, federation, 0.3, "offset", 0, 2)
-    if rng.random() < 0.3:
-        federation["facetsByIndex"] = {
-            name: rng.choice((["genre"], ["year", "genre"], ["unknown"])) for name in INDEXES
-        }
-        _maybe(rng, federation, 0.5, "mergeFacets", {}, {"maxValuesPerFacet": 3})
+    rng = random.Random(rng.getrandbits(32))  # what is asked here moves nothing that is asked later
     queries = []
-    for _ in range(rng.randint(1, 3)):
-        query = {"indexUid": rng.choice(INDEXES)} | search(rng, vectors=vectors, inside=True)
-        if rng.random() < 0.3:
-            query["federationOptions"] = {"weight": rng.choice((0.5, 1, 2))}
+    for _ in range(rng.choice((1, 2, 2, 2, 3, 3, 4))):
+        uid = rng.choice((*INDEXES, *INDEXES, *INDEXES, *INDEXES, *INDEXES, "ghost"))
+        query = {"indexUid": uid} | search(rng, vectors=vectors, inside=True)
+        if rng.random() < 0.4:
+            query["federationOptions"] = {"weight": rng.choice((0, 0.5, 1, 1, 2, 0.01))}
+            _maybe(rng, query["federationOptions"], 0.03, "queryPosition", 0, 5)
+        _maybe(
+            rng,
+            query,
+            0.01,
+            rng.choice(("limit", "page", "facets", "showPerformanceDetails")),
+            1,
+            ["genre"],
+            True,
+        )
         queries.append(query)
-    return {"federation": federation, "queries": queries}
+    if rng.random() < 0.6:  # half of all pairs rank by rules that cannot be compared
+        for query in queries[1:]:
+            query.pop("sort", None)
+            query |= {name: queries[0][name] for name in ("sort", "matchingStrategy") if name in queries[0]}
+    return {"federation": _federation_page(rng) | _federation_facets(rng), "queries": queries}
+
+
+def _federation_page(rng: random.Random) -> dict[str, Any]:
+    federation: dict[str, Any] = {}
+    if rng.random() < 0.3:
+        federation |= {"page": rng.randint(0, 3), "hitsPerPage": rng.choice((0, 1, 3, 20))}
+        federation.pop(rng.choice(("page", "hitsPerPage", "both")), None)
+    else:
+        _maybe(rng, federation, 0.4, "limit", 0, 3, 50)
+        _maybe(rng, federation, 0.3, "offset", 0, 2, 35)
+    _maybe(rng, federation, 0.25, "distinct", "genre", "genre", "year", "author.name", "tags", "unknown")
+    return federation
+
+
+def _federation_facets(rng: random.Random) -> dict[str, Any]:
+    if rng.random() < 0.6:
+        return {}
+    facets = (
+        ["genre"],
+        ["genre"],
+        ["year", "genre"],
+        ["tags"],
+        ["*"],
+        ["ye*", "author"],
+        ["unknown"],
+        [],
+        None,
+    )
+    federation: dict[str, Any] = {
+        "facetsByIndex": {name: rng.choice(facets) for name in rng.sample(INDEXES, k=rng.choice((1, 2, 2)))}
+    }
+    _maybe(rng, federation["facetsByIndex"], 0.04, "ghost", ["genre"], None)
+    _maybe(rng, federation, 0.5, "mergeFacets", {}, {"maxValuesPerFacet": 3}, {"maxValuesPerFacet": 1}, None)
+    return federation

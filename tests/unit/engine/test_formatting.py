@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import pytest
-
 from miroir.engine.facets import FacetIndex
 from miroir.engine.formatting.hits import HitMaker
 from miroir.engine.formatting.matcher import MatchingPhrase, MatchingTerm, MatchingWords
-from miroir.engine.formatting.selection import select_values
 from miroir.engine.index import Index
 from miroir.meili.commands import SearchQuery
+from miroir.meili.field_selection import retrieve, select_values
 
 
 def make(document: dict[str, Any], settings: dict[str, Any] | None = None) -> Index:
@@ -114,13 +112,17 @@ def test_displayed_attributes_limit_what_is_retrieved_and_keys_follow_field_orde
     assert HitMaker(index, SearchQuery(attributes_to_retrieve=("b", "a.k", "id"))).make(0, ()) == {"id": 2}
 
 
-@pytest.mark.parametrize(
-    ("selectors", "expected"),
-    [
-        (["a.b"], {"a": [{"b": 1}], "c": 0}),
-        (["a"], {"a": [{"b": 1, "x": 2}, {"x": 3}, 4], "c": 0}),
-    ],
-)
-def test_selection_filters_the_objects_of_arrays(selectors: list[str], expected: dict[str, Any]) -> None:
+def test_selection_filters_the_objects_of_arrays() -> None:
     document = {"a": [{"b": 1, "x": 2}, {"x": 3}, 4], "c": 0, "d": 5}
-    assert select_values(document, [*selectors, "c"]) == expected
+    assert select_values(document, ["a.b", "c"]) == {"a": [{"b": 1}], "c": 0}
+    assert retrieve(document, ["a.b", "c"]) == {"a": [{"b": 1}, {}, 4], "c": 0}
+    for select in (select_values, retrieve):
+        assert select(document, ["a", "c"]) == {"a": [{"b": 1, "x": 2}, {"x": 3}, 4], "c": 0}
+
+
+def test_what_is_no_object_where_a_path_goes_on_is_retrieved_as_it_is() -> None:
+    document = {"a": {"b": "text", "c": {"x": 1, "y": 2}}, "d": [[{"e": 1, "f": 2}], 3]}
+    assert retrieve(document, ["a.b.x", "a.c.y", "d.e"]) == {
+        "a": {"b": "text", "c": {"y": 2}},
+        "d": [[{"e": 1}], 3],
+    }

@@ -11,6 +11,7 @@ from typing import Any
 
 from miroir.core.reserved import GHOST_FIELD, SEQ_FIELD, SHARD_FIELD, is_reserved
 from miroir.core.topology import IndexView
+from miroir.meili.field_selection import retrieve, select_values
 
 _RESERVED = (SHARD_FIELD, SEQ_FIELD, GHOST_FIELD)
 #: Keys the server puts behind a document's own fields, in the order it prints them.
@@ -92,14 +93,17 @@ class Finisher:
 
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
+        self._added = frozenset(projection.added)
+        wanted = projection.retrieve or ()
+        self._client = tuple(name for name in wanted if name not in self._added)
         self._orders: dict[tuple[str, ...], tuple[str, ...] | None] = {}
 
     def document(self, body: dict[str, Any]) -> dict[str, Any]:
         """Without reserved and added fields, top-level keys in the index's order."""
         for name in _RESERVED:
             body.pop(name, None)
-        for name in self._projection.added:
-            remove_path(body, name)
+        if self._added:
+            body = self._without_added(body)
         formatted = body.get("_formatted")
         if formatted is not None:
             self._formatted(formatted)
@@ -112,6 +116,16 @@ class Finisher:
             body["_matchesPosition"] = self._positions(positions)
         return self._ordered(body)
 
+    def _without_added(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The document as if the attributes of our own use had not been asked for."""
+        if self._projection.retrieve is None:
+            for name in self._added:
+                remove_path(body, name)
+            return body
+        if "_geo" in self._added:
+            body.pop("_geoDistance", None)  # shown only beside the point
+        return retrieve(body, (*self._client, *_VIRTUAL))
+
     def _formatted(self, formatted: dict[str, Any]) -> None:
         for name in _RESERVED:
             formatted.pop(name, None)
@@ -119,9 +133,10 @@ class Finisher:
             *(self._projection.highlight or ()),
             *(entry.rpartition(":")[0] or entry for entry in self._projection.crop or ()),
         }
-        for name in self._projection.added:
-            if name not in kept and "*" not in kept:
-                remove_path(formatted, name)
+        if self._added and "*" not in kept:
+            shown = select_values(formatted, [*self._client, *kept])
+            formatted.clear()
+            formatted |= shown
 
     def _positions(self, positions: dict[str, Any]) -> dict[str, Any]:
         shown = self._projection.shown

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from miroir.engine.formatting.crop import crop_bounds
 from miroir.engine.formatting.matcher import Matcher, MatchingWords
-from miroir.engine.formatting.selection import map_leaves, select_values
+from miroir.engine.formatting.selection import map_leaves
 from miroir.engine.languages import three_letters
 from miroir.engine.ranking.score import Detail, details_json, global_score
 from miroir.engine.sorting import hit_distance
 from miroir.engine.tokens import Tokenizer
 from miroir.meili.commands import SearchQuery
+from miroir.meili.field_selection import retrieve, select_values
 from miroir.meili.settings_rules import is_inside
 from miroir.meili.sorting import Sort
 
@@ -123,7 +124,7 @@ class HitMaker:
         """The hit of one document; `federation` becomes `_federation`."""
         stored = self._names.in_order(self._index.documents[docid])
         without = {key: value for key, value in stored.items() if key != VECTORS_FIELD}
-        hit = select_values(without, self._retrieved)
+        hit = retrieve(without, self._retrieved)
         if self._with_vectors:
             hit[VECTORS_FIELD] = self._index.vectors.shown(docid, stored.get(VECTORS_FIELD))
         distance = hit_distance(self._sort, hit)

@@ -1,12 +1,8 @@
-"""Picking parts of a document by dotted path, and visiting its leaves.
-
-A selector names a field, a nested path, or a literal key with dots; selecting a parent selects everything
-below. Arrays are transparent: their objects are filtered, other elements dropped when a sub path is asked.
-"""
+"""Visiting the leaves of a document that dotted paths select."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from miroir.meili.settings_rules import is_inside
@@ -14,43 +10,6 @@ from miroir.meili.settings_rules import is_inside
 JsonObject = dict[str, Any]
 #: (path, indices of the arrays around the value, value) -> new value
 LeafMapper = Callable[[str, tuple[int, ...], Any], Any]
-
-
-def select_values(document: Mapping[str, Any], selectors: Iterable[str]) -> JsonObject:
-    """The selected parts of a document, in the document's order of keys."""
-    wanted = set(selectors)
-    if not any("." in selector for selector in wanted):
-        return {key: value for key, value in document.items() if key in wanted}
-    return _select_in_object(document, wanted)
-
-
-def _select_in_object(document: Mapping[str, Any], selectors: set[str]) -> JsonObject:
-    chosen: JsonObject = {}
-    for key, value in document.items():
-        if key in selectors:
-            chosen[key] = value
-            continue
-        prefix = key + "."
-        below = {selector[len(prefix) :] for selector in selectors if selector.startswith(prefix)}
-        if not below:
-            continue
-        if isinstance(value, dict):
-            chosen[key] = _select_in_object(value, below)
-        elif isinstance(value, list):
-            chosen[key] = _select_in_array(value, below)
-    return chosen
-
-
-def _select_in_array(values: Sequence[Any], selectors: set[str]) -> list[Any]:
-    chosen: list[Any] = []
-    for value in values:
-        if isinstance(value, dict):
-            part = _select_in_object(value, selectors)
-            if part:
-                chosen.append(part)
-        elif isinstance(value, list):
-            chosen.append(_select_in_array(value, selectors))
-    return chosen
 
 
 def is_related(path: str, selectors: Collection[str]) -> bool:
