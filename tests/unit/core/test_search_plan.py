@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miroir.core.reads.count_bodies import count_only, deeper, distinct_values
 from miroir.core.reads.covering import Share
 from miroir.core.reads.search_plan import (
-    count_only,
-    deeper,
-    distinct_values,
     join_filters,
     kind_of,
     node_search,

@@ -11,12 +11,14 @@ from miroir.core.reads.covering import Share
 from miroir.core.reads.projection import Projection, project
 from miroir.core.reserved import SEQ_FIELD
 from miroir.core.topology import IndexView
-from miroir.meili.commands import FacetSearchQuery, FilterValue, JsonObject, SearchQuery, SimilarQuery
+from miroir.meili.commands import FilterValue, JsonObject, SearchQuery
 from miroir.meili.filter_ast import And, Condition, Filter, Not, Or, to_text
 from miroir.meili.filters import parse
 from miroir.meili.settings_rules import AttributeRules
 
 DEFAULT_MAX_TOTAL_HITS = 1000
+#: So near to 1 that a node puts what is similar before what only has the words, but looks at words at all.
+_NEARLY_SEMANTIC = 0.9999999
 #: From this many hits that lie before the page on, documents are fetched in a second request (H19).
 TWO_PHASE_DEPTH = 200
 
@@ -30,7 +32,8 @@ class SearchPlan:
     offset: int
     limit: int
     max_total_hits: int
-    depth: int  #: hits every node must return: those before the page and the page
+    wanted: int  #: hits before the end of the page
+    depth: int  #: hits every node must return
     distinct: str | None
     projection: Projection
     two_phase: bool
@@ -42,7 +45,10 @@ class SearchPlan:
     @property
     def distinct_is_countable(self) -> bool:
         """Whether nodes can filter by the distinct attribute: only then can duplicates be counted exactly."""
-        return self.distinct is not None and AttributeRules(self.index.settings).is_filterable(self.distinct)
+        if self.distinct is None:
+            return False
+        rule = AttributeRules(self.index.settings).match_rule(self.distinct)
+        return rule is not None and rule.features.equality
 
     @property
     def ends_at(self) -> int:
@@ -82,18 +88,19 @@ def plan_search(
 ) -> SearchPlan:
     """Decide how to ask. `depth` overrides the number of hits (a federation asks for its own).
 
-    `kind` keyword or semantic, or the half of a hybrid search; `needed` are attributes to see besides.
+    `kind` keyword or semantic, or the half of a hybrid search; `hybrid` is its semantic half where a node has to know
+    the words, to leave out what has unwanted ones. `needed` are attributes to see besides.
     """
     offset, limit = window(query)
     reach = max_total_hits(index)
     ends_at = min(offset + limit, reach)
     distinct = query.distinct or index.settings.get("distinctAttribute")
     threshold = query.ranking_score_threshold
-    if depth is None:
-        # Exhaustive totals under a threshold are counted here, on repaired scores (H12).
-        depth = reach if query.is_paged and threshold is not None else ends_at
-    else:
-        depth = min(depth, reach)
+    wanted = ends_at if depth is None else min(depth, reach)
+    # Exhaustive totals under a threshold are counted here, on repaired scores (H12).
+    depth = reach if depth is None and query.is_paged and threshold is not None else wanted
+    if kind == "hybrid":
+        depth = 2 * wanted  # what only has the words may come before what has nothing
     two_phase = depth - min(limit, depth) >= TWO_PHASE_DEPTH
     projection = project(
         index,
@@ -121,12 +128,13 @@ def plan_search(
         offset=offset,
         limit=limit,
         max_total_hits=reach,
+        wanted=wanted,
         depth=depth,
         distinct=distinct,
         projection=projection,
         two_phase=two_phase,
         filter=shard_proof(index, query.filter),
-        semantic=kind == "semantic",
+        semantic=kind != "keyword",
         matching=matching,
         body=body,
     )
@@ -153,13 +161,18 @@ def vectors_body(query: SearchQuery, kind: Kind) -> JsonObject:
     hybrid = query.hybrid
     if hybrid is None or (kind == "keyword" and kind_of(query) == "hybrid"):
         return {}
-    ratio = 1.0 if kind == "semantic" else 0.0
+    ratio = {"keyword": 0.0, "hybrid": _NEARLY_SEMANTIC, "semantic": 1.0}[kind]
     body: JsonObject = {"hybrid": {"embedder": hybrid.embedder, "semanticRatio": ratio}}
     if query.vector is not None:
         body["vector"] = list(query.vector)
     if query.media is not None:
         body["media"] = query.media
     return body
+
+
+def leaves_words_out(query: SearchQuery) -> bool:
+    """Whether a query may have words that are not wanted: the semantic half of a hybrid search then needs them too."""
+    return "-" in (query.q or "")
 
 
 def query_vector_body(query: SearchQuery) -> JsonObject:
@@ -285,50 +298,6 @@ def node_search(plan: SearchPlan, share: Share) -> JsonObject:
     return with_filter(plan.body, share.shard_filter, plan.filter)
 
 
-def undropped(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
-    """The first request once more, with a distinct attribute that is different in every document."""
-    return node_search(plan, share) | {"distinct": SEQ_FIELD, "limit": limit}
-
-
-def deeper(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
-    """The same list, further down, without documents."""
-    body = plan.matching | {"limit": limit, "showRankingScore": True, "showRankingScoreDetails": True}
-    body["attributesToRetrieve"] = [plan.distinct] if plan.distinct else []
-    if plan.query.distinct:
-        body["distinct"] = plan.query.distinct
-    return with_filter(body, share.shard_filter, plan.filter)
-
-
-def count_only(plan: SearchPlan, share: Share, extra: FilterValue | None = None) -> JsonObject:
-    """Totals and facets of everything that matches: with `limit` 0 a node ignores `distinct`."""
-    body = dict(plan.matching)
-    body["limit"] = 0
-    if plan.query.facets:
-        body["facets"] = list(plan.query.facets)
-    return with_filter(body, share.shard_filter, plan.filter, extra)
-
-
-def above(plan: SearchPlan, share: Share, threshold: float) -> JsonObject:
-    """Exhaustive totals and facets of the hits above a threshold; in page mode a node looks at all of them."""
-    body = plan.matching | {"page": 1, "hitsPerPage": 1, "attributesToRetrieve": []}
-    body["rankingScoreThreshold"] = threshold
-    if plan.query.distinct:
-        body["distinct"] = plan.query.distinct
-    if plan.query.facets:
-        body["facets"] = list(plan.query.facets)
-    return with_filter(body, share.shard_filter, plan.filter)
-
-
-def distinct_values(plan: SearchPlan, share: Share) -> JsonObject:
-    """As `count_only`, with the values of the distinct attribute as a facet."""
-    body = count_only(plan, share)
-    facets = list(plan.query.facets or ())
-    assert plan.distinct is not None
-    if plan.distinct not in facets:
-        facets.append(plan.distinct)
-    return {**body, "facets": facets}
-
-
 def only(seqs: Sequence[str]) -> str:
     """A filter for exactly these documents of a shard, by their sequence."""
     return f"{SEQ_FIELD} IN [{', '.join(quoted(seq) for seq in seqs)}]"
@@ -362,6 +331,8 @@ def winners(plan: SearchPlan, share: Share, seqs: Sequence[str]) -> JsonObject:
     if plan.projection.retrieve is not None:
         body["attributesToRetrieve"] = [*plan.projection.retrieve, SEQ_FIELD]
     body["limit"] = len(seqs)
+    if plan.index.settings.get("distinctAttribute"):
+        body["distinct"] = SEQ_FIELD
     return with_filter(body, only(seqs), plan.filter)
 
 
@@ -376,34 +347,6 @@ def remarking(plan: SearchPlan, share: Share, seqs: Sequence[str], texts: Sequen
 def total_pages(total: int, query: SearchQuery) -> int:
     size = 20 if query.hits_per_page is None else query.hits_per_page
     return 0 if size == 0 else math.ceil(total / size)
-
-
-def facet_search_body(query: FacetSearchQuery) -> JsonObject:
-    """A facet search for every node, without filters."""
-    body = matching_body(query.search)
-    body["facetName"] = query.facet_name
-    if query.facet_query is not None:
-        body["facetQuery"] = query.facet_query
-    if query.exhaustive_facet_count is not None:
-        body["exhaustiveFacetCount"] = query.exhaustive_facet_count
-    if query.search.ranking_score_threshold is not None:
-        body["rankingScoreThreshold"] = query.search.ranking_score_threshold
-    if query.search.vector is not None:
-        body["vector"] = list(query.search.vector)
-    if query.search.hybrid is not None:
-        hybrid = query.search.hybrid
-        body["hybrid"] = {"embedder": hybrid.embedder, "semanticRatio": hybrid.semantic_ratio}
-    return body
-
-
-def similar_body(query: SimilarQuery) -> JsonObject:
-    """A /similar request as the client wrote it, for a node to judge; it returns no hits."""
-    body: JsonObject = {"id": query.id, "embedder": query.embedder, "limit": 0}
-    if query.attributes_to_retrieve is not None:
-        body["attributesToRetrieve"] = list(query.attributes_to_retrieve)
-    if query.filter is not None:
-        body["filter"] = query.filter
-    return body
 
 
 def judged_body(query: SearchQuery) -> JsonObject:

@@ -15,6 +15,8 @@ from miroir.core.reserved import GHOST_FIELD, SEQ_FIELD, SHARD_FIELD, STAND_IN
 NODE_FACET_VALUES_MIN = 100_000
 #: Behind experimental features that nodes do not have on, and of no use to one shard alone.
 _NOT_FOR_NODES = ("foreignKeys", "chat")
+#: Hits a node may list: what a client can reach is cut here, but counting may have to look further.
+NODE_TOTAL_HITS_MIN = 100_000
 _CUTOFF_DEFAULT_MS = 1500
 _CUTOFF_FACTOR = 4
 
@@ -46,6 +48,9 @@ def node_settings(client: Mapping[str, Any], *, exact: bool = False) -> dict[str
     faceting = dict(client.get("faceting") or {})
     faceting["maxValuesPerFacet"] = max(faceting.get("maxValuesPerFacet") or 0, NODE_FACET_VALUES_MIN)
     settings["faceting"] = faceting
+    pagination = dict(client.get("pagination") or {})
+    pagination["maxTotalHits"] = max(pagination.get("maxTotalHits") or 0, NODE_TOTAL_HITS_MIN)
+    settings["pagination"] = pagination
     settings["searchCutoffMs"] = (client.get("searchCutoffMs") or _CUTOFF_DEFAULT_MS) * _CUTOFF_FACTOR
     settings["stopWords"] = sorted({*(client.get("stopWords") or ()), STAND_IN})
     settings["embedders"] = {

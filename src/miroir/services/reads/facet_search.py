@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from miroir.core.reads.facet_merge import FacetHits
+from miroir.core.reads.facet_search import facet_search_body
 from miroir.core.reads.node_errors import as_api_error
-from miroir.core.reads.search_plan import facet_search_body, shard_proof, with_filter
+from miroir.core.reads.search_plan import shard_proof, with_filter
 from miroir.core.reserved import is_reserved
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery

@@ -6,33 +6,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from miroir.core.reads.candidates import Visit, by_insertion, mixed_count, needs_everything, walk
+from miroir.core.reads.count_bodies import above, count_only, deeper, distinct_values, undropped
 from miroir.core.reads.covering import Share
 from miroir.core.reads.distinct import ValueKey, deduplicate, duplicates_filter, has_many_values
 from miroir.core.reads.facet_merge import FacetSum
+from miroir.core.reads.hybrid_merge import mix
 from miroir.core.reads.marks import Reach
-from miroir.core.reads.merging import Hit, merge, repair_scores, take_hits
-from miroir.core.reads.path_costs import repair_proximity
+from miroir.core.reads.merging import Hit, merge
 from miroir.core.reads.scores import searchable_count
 from miroir.core.reads.search_plan import (
     Matching,
     SearchPlan,
-    above,
-    count_only,
-    deeper,
-    distinct_values,
     join_filters,
     node_search,
     only,
-    undropped,
     winners,
 )
 from miroir.services.reads.frequency import FrequencySearch
+from miroir.services.reads.listing import Listed, Lister, hits_of, repaired
 from miroir.services.reads.scatter import Answer, Ask, Builder, Reading, Scatter
 
 #: how to ask for more hits than at first
 Further = Callable[[SearchPlan, int], Builder]
-#: a hit and the values of the distinct attribute it holds
-Visit = tuple[Hit, list[ValueKey]]
 
 
 @dataclass(slots=True)
@@ -51,6 +47,7 @@ class Ranked:
     )  #: survivors of `distinct` that one node had come across
     query_vector: list[float] | None = None
     reach: Reach | None = None  #: the words looked up, where `hits` do not tell (a hybrid search)
+    counted: frozenset[str] | None = None  #: sequences of all that is counted, where they had to be listed
 
 
 class Ranker:
@@ -59,26 +56,32 @@ class Ranker:
     def __init__(self, scatter: Scatter) -> None:
         self._scatter = scatter
         self._frequency = FrequencySearch(scatter)
+        self._lister = Lister(scatter)
 
     async def rank(self, reading: Reading, plan: SearchPlan, *, counted: bool = True) -> Ranked:
         """The merged list. `counted` False leaves distinct totals alone (a hybrid half, a federated query)."""
+        if needs_everything(plan, counted=counted):
+            ranked = await self._listed(reading, plan)
+            if ranked is not None:
+                return ranked
         further = _deeper
         leveled = await self._frequency.search(reading, plan)
         if leveled is None:
             answers = await self._scatter.ask(
                 reading, lambda share, _: Ask("/search", node_search(plan, share))
             )
-            lists = [take_hits(answer.value["hits"], position) for position, answer in enumerate(answers)]
+            lists = [hits_of(plan, answer.value["hits"], place) for place, answer in enumerate(answers)]
         else:
             lists, plan = leveled.lists, leveled.plan
             answers = await self._scatter.ask(
                 reading, lambda share, _: Ask("/search", count_only(plan, share))
             )
-            if plan.distinct_is_countable and any(has_many_values(hits, plan.distinct) for hits in lists):
-                lists, further = await self._undropped(reading, plan), _without_distinct
-        repair_scores(lists)
-        repair_proximity(lists, searchable_count(plan.index))
-        merged = merge(lists, None if plan.distinct else plan.depth)
+        if plan.distinct and any(has_many_values(hits, plan.distinct) for hits in lists):
+            listed = await self._listed(reading, plan)
+            if listed is not None:
+                return listed
+            lists, further = await self._undropped(reading, plan), _without_distinct
+        merged = repaired(plan, lists, None if plan.distinct else plan.depth)
         asked = plan.depth
         total = sum(answer.value["estimatedTotalHits"] for answer in answers)
         ranked = Ranked(
@@ -101,8 +104,8 @@ class Ranker:
                         ranked.facets = facet_sum(await self._count_hits(reading, ranked, survivors))
                 else:  # what nodes dropped is off their totals; what was dropped here comes off now
                     ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
-            elif counted and (plan.depth or plan.query.is_paged):
-                if not plan.query.is_paged:
+            elif counted and (plan.depth or _is_exhaustive(plan)):
+                if not _is_exhaustive(plan):
                     visited = await self._visited(reading, ranked, lists, asked, further)
                 elif plan.query.facets:  # of every hit that deduplication leaves, however few are shown
                     visited = await self._survivors(reading, plan)
@@ -112,8 +115,59 @@ class Ranker:
                 await self._count_distinct(reading, ranked, visited)
         threshold = plan.query.ranking_score_threshold
         if threshold is not None:
+            if counted and plan.query.is_paged and _is_above(merged[-1:], plan, threshold):
+                listed = await self._listed(reading, plan)
+                if listed is not None:
+                    return listed
             await self._cut(reading, ranked, threshold, counted=counted)
         return ranked
+
+    async def _listed(self, reading: Reading, plan: SearchPlan) -> Ranked | None:
+        """By looking at everything that matches; None where there is too much of it."""
+        listed = await self._lister.everything(reading, plan)
+        if listed is None:
+            return None
+        query = plan.query
+        whole = query.is_paged and plan.wanted < plan.max_total_hits
+        walked = walk(listed.found, plan.wanted, query.ranking_score_threshold, whole=whole)
+        counted = walked.counted
+        if _is_exhaustive(plan):
+            counted = by_insertion(listed.found, counted)
+        ranked = _ranked(listed, walked.hits, counted)
+        ranked.visited = [(hit, listed.found.values.get(hit.seq, [])) for hit in walked.visited]
+        await self._count_listed(reading, ranked, listed)
+        return ranked
+
+    async def mixed(
+        self, reading: Reading, keyword: SearchPlan, semantic: SearchPlan, ratio: float
+    ) -> Ranked | None:
+        """A hybrid search by looking at everything that its halves find; None where there is too much of it."""
+        query, distinct = keyword.query, keyword.distinct
+        halves = [await self._lister.everything(reading, plan) for plan in (keyword, semantic)]
+        words, near = halves
+        if words is None or near is None:
+            return None
+        whole = query.is_paged and keyword.wanted < keyword.max_total_hits
+        walked = [
+            walk(half.found, keyword.wanted, query.ranking_score_threshold, whole=whole)
+            for half in (words, near)
+        ]
+        if _is_exhaustive(keyword):
+            walked[0] = replace(walked[0], counted=by_insertion(words.found, walked[0].counted))
+        hits = mix(walked[0].hits, walked[1].hits, ratio, searchable_count(reading.index))
+        if distinct:
+            hits, _ = deduplicate(hits, distinct)
+        page = hits[: keyword.wanted]
+        counted = mixed_count((words.found, near.found), walked, page, distinct=distinct is not None)
+        ranked = _ranked(near, page, counted)
+        await self._count_listed(reading, ranked, near)
+        return both(ranked, _ranked(words, walked[0].hits, counted), page)
+
+    async def _count_listed(self, reading: Reading, ranked: Ranked, listed: Listed) -> None:
+        """Facets of what is counted."""
+        if ranked.plan.query.facets and ranked.counted is not None:
+            kept = [hit for hit in listed.found.hits if hit.seq in ranked.counted]
+            ranked.facets = facet_sum(await self._count_hits(reading, ranked, kept))
 
     async def _undropped(self, reading: Reading, plan: SearchPlan) -> list[list[Hit]]:
         """The lists of nodes that drop nothing, as far as they are needed here.
@@ -125,7 +179,7 @@ class Ranker:
         asked = plan.depth
         while True:
             answers = await self._scatter.ask(reading, _without_distinct(plan, asked))
-            lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+            lists = [hits_of(plan, answer.value["hits"], place) for place, answer in enumerate(answers)]
             kept, _ = deduplicate(merge(lists), plan.distinct)
             last = kept[plan.depth - 1].key if 0 < plan.depth <= len(kept) else None
             cut_short = [hits for hits in lists if len(hits) >= asked > 0]
@@ -137,7 +191,7 @@ class Ranker:
         """Every hit that deduplication leaves, up to `maxTotalHits`."""
         assert plan.distinct is not None
         answers = await self._scatter.ask(reading, _deeper(plan, plan.max_total_hits))
-        lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+        lists = [hits_of(plan, answer.value["hits"], place) for place, answer in enumerate(answers)]
         return list(zip(*deduplicate(merge(lists), plan.distinct), strict=True))
 
     async def _visited(
@@ -160,7 +214,7 @@ class Ranker:
         ):
             asked = min(max(4 * asked, 100), plan.max_total_hits)
             answers = await self._scatter.ask(reading, further(plan, asked))
-            lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+            lists = [hits_of(plan, answer.value["hits"], place) for place, answer in enumerate(answers)]
         if not last:
             return list(zip(ranked.hits, ranked.values, strict=True))
         hits, values = deduplicate(merge(lists), plan.distinct)
@@ -171,7 +225,7 @@ class Ranker:
         """Totals and facets without the duplicates a node would have dropped on its way (H8)."""
         plan = ranked.plan
         assert plan.distinct is not None
-        exhaustive = plan.query.is_paged
+        exhaustive = _is_exhaustive(plan)
         answers = await self._scatter.ask(
             reading,
             lambda share, _: Ask(
@@ -232,7 +286,7 @@ class Ranker:
     async def _count_hits(self, reading: Reading, ranked: Ranked, hits: Sequence[Hit]) -> list[Answer]:
         """Facets of exactly these hits."""
         seqs = by_share(ranked, hits)
-        plan = replace(ranked.plan, filter=None)
+        plan = replace(ranked.plan, filter=None, matching={})
 
         def build(share: Share, _: int) -> Ask:
             return Ask("/search", count_only(plan, share, only(seqs.get(share.node) or [""])))
@@ -260,8 +314,42 @@ class Ranker:
             hit.body = bodies.get(hit.seq, hit.body)
 
 
+def both(semantic: Ranked, keyword: Ranked, hits: list[Hit]) -> Ranked:
+    """A hybrid search's page: counted as its semantic half is, each hit from the share that showed it."""
+    asked = {id(hit) for hit in keyword.hits}
+    for hit in hits:
+        if id(hit) in asked:
+            hit.share += len(semantic.shares)
+    return replace(semantic, hits=hits, values=[], shares=[*semantic.shares, *keyword.shares])
+
+
+def _is_above(last: Sequence[Hit], plan: SearchPlan, threshold: float) -> bool:
+    """Whether there may be more above a threshold than were asked for."""
+    return bool(last) and (last[0].score >= threshold and plan.depth >= plan.max_total_hits)
+
+
+def _is_exhaustive(plan: SearchPlan) -> bool:
+    """Whether a node drops every duplicate before it counts, and not those alone that it came across."""
+    return plan.query.is_paged and not plan.semantic
+
+
+def _ranked(listed: Listed, hits: list[Hit], counted: frozenset[str]) -> Ranked:
+    return Ranked(
+        plan=listed.plan,
+        hits=hits,
+        total=len(counted),
+        facets=None,
+        shares=listed.shares,
+        candidates=len(counted),
+        values=[listed.found.values.get(hit.seq, []) for hit in hits],
+        counted=counted,
+    )
+
+
 def counted_matching(ranked: Ranked, matching: Matching) -> Matching:
     """What a search counts: its matches without the duplicates that were dropped on the way."""
+    if ranked.counted is not None:
+        return Matching({}, only(sorted(ranked.counted)))
     distinct = ranked.plan.distinct
     dropped = None if distinct is None else duplicates_filter(distinct, [keys for _, keys in ranked.visited])
     if dropped is None:

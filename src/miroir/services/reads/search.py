@@ -7,15 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from miroir.core.reads.distinct import deduplicate
-from miroir.core.reads.hybrid_merge import is_semantic, keyword_suffices, mix, shift
+from miroir.core.reads.hybrid_merge import is_semantic, keyword_suffices, mix
 from miroir.core.reads.marks import reach_of
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.projection import Finisher
 from miroir.core.reads.scores import searchable_count
 from miroir.core.reads.search_plan import (
+    Kind,
+    SearchPlan,
     judged_body,
     kind_of,
+    leaves_words_out,
     matching_of,
     plan_search,
     query_vector_body,
@@ -27,7 +30,7 @@ from miroir.meili.commands import SearchQuery
 from miroir.meili.search import require_hybrid
 from miroir.meili.settings_rules import AttributeRules, is_inside, matches_pattern
 from miroir.services.reads.marking import Marker
-from miroir.services.reads.ranked import Ranked, Ranker, counted_matching
+from miroir.services.reads.ranked import Ranked, Ranker, both, counted_matching
 from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter
 from miroir.services.reads.spelling import Speller
 
@@ -111,20 +114,11 @@ class IndexSearch:
         return as_api_error(refusal.body, reading.index)
 
     async def _semantic(
-        self,
-        reading: Reading,
-        query: SearchQuery,
-        depth: int | None,
-        needed: tuple[str, ...],
-        *,
-        counted: bool = True,
+        self, reading: Reading, query: SearchQuery, depth: int | None, needed: tuple[str, ...]
     ) -> Ranked:
         embedded = await self._embedded(reading, query)
         plan = plan_search(reading.index, embedded, kind="semantic", depth=depth, needed=needed)
-        # Two-phase reads of similarities are not worth a second vector search.
-        ranked = await self._ranker.rank(reading, plan, counted=counted)
-        _shift_all(ranked, reading.index)
-        return ranked
+        return await self._ranker.rank(reading, plan)
 
     async def _embedded(self, reading: Reading, query: SearchQuery) -> SearchQuery:
         """The query with its vector: embedded once, by one node, when the client gave none."""
@@ -144,21 +138,31 @@ class IndexSearch:
         assert query.hybrid is not None
         ratio = query.hybrid.semantic_ratio
         plan = plan_search(reading.index, query, depth=depth, needed=needed)
-        keyword = await self._ranker.rank(reading, plan, counted=False)
-        if keyword_suffices(keyword.hits, plan.depth, ratio):
-            return keyword
+        counted_apart = bool(plan.distinct) or query.ranking_score_threshold is not None
+        keyword = await self._ranker.rank(reading, plan, counted=not counted_apart)
+        if keyword_suffices(keyword.hits[: plan.wanted], plan.wanted, ratio):
+            return await self._ranker.rank(reading, plan) if counted_apart else keyword
         try:
-            semantic = await self._semantic(reading, query, depth, needed, counted=False)
+            embedded = await self._embedded(reading, query)
         except NodeRefusal as refusal:
             if refusal.body.get("code") != "vector_embedding_error":
                 raise
-            return keyword
-        mixed = mix(keyword.hits, semantic.hits, ratio, searchable_count(reading.index))
+            return await self._ranker.rank(reading, plan) if counted_apart else keyword
+        kind: Kind = "hybrid" if leaves_words_out(query) else "semantic"
+        half = plan_search(reading.index, embedded, kind=kind, depth=depth, needed=needed)
+        if counted_apart:
+            mixed = await self._ranker.mixed(reading, plan, half, ratio)
+            if mixed is not None:
+                mixed.reach = reach_of(reading.index, query, keyword.hits, similar=True)
+                return mixed
+        semantic = await self._ranker.rank(reading, half, counted=False)
+        near = semantic.hits[: half.wanted]
+        hits = mix(keyword.hits[: plan.wanted], near, ratio, searchable_count(reading.index))
         if plan.distinct:
-            mixed, _ = deduplicate(mixed, plan.distinct)
-        semantic.hits = mixed[: plan.depth]
-        semantic.reach = reach_of(reading.index, query, keyword.hits, similar=True)
-        return semantic
+            hits, _ = deduplicate(hits, plan.distinct)
+        found = both(semantic, keyword, hits[: plan.wanted])
+        found.reach = reach_of(reading.index, query, keyword.hits, similar=True)
+        return found
 
 
 def _require_dimensions(index: IndexView, query: SearchQuery) -> None:
@@ -180,20 +184,6 @@ def _require_facets(index: IndexView, query: SearchQuery) -> None:
             "Invalid facet distribution: Pattern `*` is not filterable."
             " This index does not have configured filterable attributes.",
         )
-
-
-def _shift_all(ranked: Ranked, index: IndexView) -> None:
-    """Apply the embedder's distribution, kept off the nodes, to the similarities shown."""
-    hybrid = ranked.plan.query.hybrid
-    assert hybrid is not None
-    embedder = (index.settings.get("embedders") or {}).get(hybrid.embedder) or {}
-    distribution = embedder.get("distribution")
-    if not distribution:
-        return
-    for hit in ranked.hits:
-        detail = hit.details["vectorSort"]
-        if detail["similarity"] is not None:
-            detail["similarity"] = hit.score = shift(detail["similarity"], distribution)
 
 
 def answer(ranked: Ranked, page: Sequence[Hit]) -> dict[str, Any]:
@@ -220,7 +210,7 @@ def answer(ranked: Ranked, page: Sequence[Hit]) -> dict[str, Any]:
         )
         without = None if asked else plan.distinct
         result["facetDistribution"] = ranked.facets.distribution(
-            plan.index, ranked.candidates, query.facets or (), without=without
+            plan.index, ranked.total, query.facets or (), without=without
         )
         result["facetStats"] = ranked.facets.stats(without=without)
     if query.hybrid is not None and query.hybrid.semantic_ratio > 0.0:
@@ -230,8 +220,13 @@ def answer(ranked: Ranked, page: Sequence[Hit]) -> dict[str, Any]:
 
 def finish(ranked: Ranked, page: Sequence[Hit]) -> list[dict[str, Any]]:
     """The page as the client sees it."""
-    query = ranked.plan.query
-    finisher = Finisher(ranked.plan.projection)
+    return shown(ranked.plan, page)
+
+
+def shown(plan: SearchPlan, page: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Hits as the client of a plan's query sees them."""
+    query = plan.query
+    finisher = Finisher(plan.projection)
     hits = []
     for hit in page:
         body = finisher.document(hit.body)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from miroir.core.hashing import shard_of
 from miroir.core.reads.covering import cover
+from miroir.core.reads.merging import Hit, take_hits
 from miroir.core.reads.node_errors import as_api_error
-from miroir.core.reads.search_plan import join_filters, max_total_hits, only, similar_body
+from miroir.core.reads.search_plan import Kind, SearchPlan, join_filters, node_search, only, plan_search
+from miroir.core.reads.similar import (
+    is_settled,
+    nearest,
+    page_of,
+    ranks_by_similarity,
+    shown_total,
+    similar_body,
+    undistinguished,
+    vector_of,
+)
 from miroir.core.reserved import SEQ_FIELD
-from miroir.meili.codes import ApiError
 from miroir.meili.commands import Hybrid, SearchQuery, SimilarQuery
-from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter, incomplete
-from miroir.services.reads.search import IndexSearch, finish
+from miroir.services.reads.listing import LISTED_MAX
+from miroir.services.reads.scatter import Ask, Builder, NodeRefusal, Reading, Scatter, incomplete
+from miroir.services.reads.search import shown
 
 
 class Similar:
@@ -21,51 +33,54 @@ class Similar:
 
     def __init__(self, scatter: Scatter) -> None:
         self._scatter = scatter
-        self._search = IndexSearch(scatter)
 
     async def search(self, reading: Reading, query: SimilarQuery) -> dict[str, Any]:
         """The answer's JSON, `processingTimeMs` for the caller to fill in. Raises ApiError."""
         source = await self._source(reading, query)
-        vector = _vector(source, query.embedder)
-        end = min(query.offset + query.limit, max_total_hits(reading.index))
-        hits: list[Any] = []
-        total = 0
+        vector = vector_of(source, query.embedder)
         if vector is None:
-            # Nothing is near to it; found is what could have been, as the server counts.
             await self._validate(reading, query)
-            all_of_them = SearchQuery(limit=1, filter=query.filter)
-            ranked = await self._search.rank(reading, all_of_them, depth=1)
-            total = ranked.total - int(await self._passes(reading, query, source))
-        else:
-            near = SearchQuery(
-                vector=vector,
-                hybrid=Hybrid(query.embedder, 1.0),
-                limit=end + 1,
-                filter=query.filter,
-                attributes_to_retrieve=query.attributes_to_retrieve,
-                retrieve_vectors=query.retrieve_vectors,
-                show_ranking_score=query.show_ranking_score,
-                show_ranking_score_details=query.show_ranking_score_details,
-                ranking_score_threshold=query.ranking_score_threshold,
-            )
-            try:
-                ranked = await self._search.rank(reading, near, depth=end + 1)
-            except ApiError:
-                await self._validate(reading, query)  # says it in the words of this route
-                raise
-            others = [hit for hit in ranked.hits if hit.seq != source[SEQ_FIELD]]
-            shown_itself = len(others) < len(ranked.hits)
-            total = ranked.total - int(shown_itself or await self._passes(reading, query, source))
-            near_ones = [hit for hit in others if hit.details["vectorSort"]["similarity"] is not None]
-            hits = finish(ranked, near_ones[query.offset : end])
+        kind: Kind = "keyword" if vector is None else "semantic"
+        plan = undistinguished(plan_search(reading.index, _asked(query, vector), kind=kind))
+        try:
+            near, total = await self._near(reading, plan, source, query, vector)
+        except NodeRefusal as refusal:
+            await self._validate(reading, query)  # says it in the words of this route
+            raise as_api_error(refusal.body, reading.index) from refusal
+        page, total = page_of(near, query, total)
         return {
-            "hits": hits,
+            "hits": shown(plan, page),
             "id": query.id,
             "processingTimeMs": 0,
             "limit": query.limit,
             "offset": query.offset,
-            "estimatedTotalHits": total,
+            "estimatedTotalHits": shown_total(reading.index, total),
         }
+
+    async def _near(
+        self,
+        reading: Reading,
+        plan: SearchPlan,
+        source: dict[str, Any],
+        query: SimilarQuery,
+        vector: tuple[float, ...] | None,
+    ) -> tuple[list[Hit], int]:
+        """(the nearest, at least to the end of the page; the number of documents that could be among them)."""
+        itself = source[SEQ_FIELD]
+        wanted = query.offset + query.limit + 1
+        size = wanted if ranks_by_similarity(plan) else LISTED_MAX
+        while True:
+            asked = replace(plan, body=plan.body | {"limit": size})
+            answers = await self._scatter.ask(reading, _asking(asked))
+            lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+            found = nearest(lists, plan)
+            if is_settled(lists, found, plan, wanted, size) or size >= LISTED_MAX:
+                break
+            size = min(4 * size, LISTED_MAX)
+        total = sum(answer.value["estimatedTotalHits"] for answer in answers)
+        shown_itself = any(hit.seq == itself for hits in lists for hit in hits)
+        total -= int(shown_itself or await self._passes(reading, query, plan, source))
+        return [hit for hit in found if hit.seq != itself], total
 
     async def _source(self, reading: Reading, query: SimilarQuery) -> dict[str, Any]:
         """The document itself, with its vectors."""
@@ -85,11 +100,11 @@ class Similar:
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
 
-    async def _passes(self, reading: Reading, query: SimilarQuery, source: dict[str, Any]) -> bool:
+    async def _passes(
+        self, reading: Reading, query: SimilarQuery, plan: SearchPlan, source: dict[str, Any]
+    ) -> bool:
         """Whether the document itself is among the candidates."""
-        if query.ranking_score_threshold is not None:
-            return False
-        joined = join_filters(only([source[SEQ_FIELD]]), query.filter)
+        joined = join_filters(only([source[SEQ_FIELD]]), plan.filter)
         answers = await self._ask_owner(reading, query, Ask("/search", {"limit": 0, "filter": joined}))
         return bool(answers[0].value["estimatedTotalHits"])
 
@@ -101,10 +116,20 @@ class Similar:
         return await self._scatter.ask(reading, lambda _share, _origin: ask, shares=covering.shares)
 
 
-def _vector(document: dict[str, Any], embedder: str) -> tuple[float, ...] | None:
-    """The document's (first) vector of an embedder."""
-    entry = (document.get("_vectors") or {}).get(embedder)
-    vectors = entry.get("embeddings") if isinstance(entry, dict) else entry
-    if not vectors:
-        return None
-    return tuple(vectors[0] if isinstance(vectors[0], list) else vectors)
+def _asking(plan: SearchPlan) -> Builder:
+    return lambda share, _: Ask("/search", node_search(plan, share))
+
+
+def _asked(query: SimilarQuery, vector: tuple[float, ...] | None) -> SearchQuery:
+    """The search for what is near; everything that passes the filter when there is nothing to be near to."""
+    end = query.offset + query.limit + 1
+    return SearchQuery(
+        vector=vector,
+        hybrid=None if vector is None else Hybrid(query.embedder, 1.0),
+        limit=end,
+        filter=query.filter,
+        attributes_to_retrieve=query.attributes_to_retrieve,
+        retrieve_vectors=query.retrieve_vectors,
+        show_ranking_score=query.show_ranking_score,
+        show_ranking_score_details=query.show_ranking_score_details,
+    )
