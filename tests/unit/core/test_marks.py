@@ -12,6 +12,7 @@ from miroir.core.reads.marks import (
     Reach,
     groups_lacking,
     merge_spans,
+    question_of,
     reach_of,
     remarked,
     spans_of,
@@ -96,7 +97,7 @@ def test_a_mark_inside_another_is_dropped_and_the_longer_one_stays() -> None:
 
 def test_marks_inside_arrays_keep_their_places() -> None:
     entries = [{"start": 0, "length": 1, "indices": [1]}, {"start": 2, "length": 1, "indices": [0]}]
-    assert spans_of({"_matchesPosition": {"tags": entries}}) == {
+    assert spans_of({"_matchesPosition": {"tags": entries}}, SearchQuery()) == {
         ("tags", (1,)): [(0, 1)],
         ("tags", (0,)): [(2, 1)],
     }
@@ -137,6 +138,19 @@ def test_only_hits_of_shards_that_lack_something_are_asked_again() -> None:
     assert groups_lacking(asked, hits, hits[2:], alone=True) == {0: {1: ["c"]}, 2: {1: ["d"]}}
 
 
+def test_of_texts_in_an_array_positions_tell_the_last_and_tags_the_others() -> None:
+    query = SearchQuery(q="x", attributes_to_highlight=("*",))
+    position = {"start": 0, "length": 2, "indices": [2]}
+
+    def tags(*texts: str) -> dict[str, Any]:
+        return {"_formatted": {"tags": list(texts)}, "_matchesPosition": {"tags": [position]}}
+
+    change = remarked(
+        [tags("<em>ab</em> cd", "cd", "<em>ab</em>"), tags("ab <em>cd</em>", "cd", "ab")], query
+    )
+    assert change == tags("<em>ab</em> <em>cd</em>", "cd", "<em>ab</em>")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -144,14 +158,20 @@ def test_only_hits_of_shards_that_lack_something_are_asked_again() -> None:
         {"q": " "},
         {"q": '"one two" three'},
         {"q": "東京 one"},
-        {"matching_strategy": "all"},
     ],
 )
-def test_where_nothing_lacks_or_nobody_knows_nothing_is_asked(change: dict[str, Any]) -> None:
+def test_where_no_marks_show_or_nobody_knows_the_words_nothing_is_asked(change: dict[str, Any]) -> None:
     plain = {"q": "one two three", "attributes_to_highlight": ("*",)}
-    hits = [hit(2, 3), hit(1, 3)]
-    found = reach_of(index_view(), SearchQuery(**plain), hits)
-    assert found is not None
-    assert found.together == 2
-    assert reach_of(index_view(), SearchQuery(**(plain | change)), hits) is None
-    assert reach_of(index_view(), SearchQuery(**plain), [hit(2, 4)]) is None
+    assert question_of(index_view(), SearchQuery(**plain)) is not None
+    assert question_of(index_view(), SearchQuery(**(plain | change))) is None
+
+
+def test_what_one_node_looked_up_is_told_by_the_best_hit() -> None:
+    asked = question("one two three", {})
+    assert asked is not None
+    query = SearchQuery(q=asked.text)
+    assert reach_of(asked, query, [hit(2, 3), hit(1, 3)]) == Reach(asked, 2)
+    assert reach_of(asked, query, [hit(2, 4)]) is None  # the node counts other words
+    every_word = SearchQuery(q=asked.text, matching_strategy="all")
+    assert reach_of(asked, every_word, [hit(3, 3)]) is None
+    assert reach_of(asked, every_word, [hit(3, 3)], similar=True) == Reach(asked, 3)

@@ -8,13 +8,13 @@ the marks of all answers are put together. Pure. reference: search-semantics C.5
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.word_frequency import Question, question
-from miroir.core.reserved import NOWHERE
+from miroir.core.reserved import NOWHERE, is_reserved
 from miroir.core.topology import IndexView
 from miroir.meili.commands import SearchQuery
 from miroir.meili.settings_rules import is_inside
@@ -80,20 +80,21 @@ class Reach:
         return "".join(parts)
 
 
+def question_of(index: IndexView, query: SearchQuery) -> Question | None:
+    """The words of a query whose marks are shown; None where none are, or only a node can tell the words."""
+    if not shows_marks(query) or "." in (index.settings.get("nonSeparatorTokens") or ()):
+        return None
+    asked = question(query.q or "", index.settings)
+    return None if asked is None or asked.phrase_words or not asked.words else asked
+
+
 def reach_of(
-    index: IndexView, query: SearchQuery, hits: Iterable[Hit], *, similar: bool = False
+    asked: Question, query: SearchQuery, hits: Iterable[Hit], *, similar: bool = False
 ) -> Reach | None:
     """What one node would have looked up, by the hits of all shards; None where no hit lacks it, or nobody knows.
 
     `similar`: hits of a semantic search are to be marked too, for which nodes look up nothing.
     """
-    if not shows_marks(query):
-        return None
-    if "." in (index.settings.get("nonSeparatorTokens") or ()):
-        return None
-    asked = question(query.q or "", index.settings)
-    if asked is None or asked.phrase_words or not asked.words:
-        return None
     if query.matching_strategy != "last":  # every word is looked up to see what may go missing
         return Reach(asked, len(asked.words)) if similar else None
     reach = Reach(asked, 0)
@@ -134,27 +135,85 @@ def groups_lacking(
 def remarked(bodies: Sequence[Body], query: SearchQuery) -> Body | None:
     """`_formatted` and `_matchesPosition` with the marks of all these; None where the first has them all.
 
-    All bodies are of one document, with positions, and the first of them has the most marks to expect.
+    All bodies are of one document, with positions. Which words a crop shows follows from the marks: it is taken
+    from the answer that has most of them.
     """
-    base = bodies[0]
-    own = spans_of(base)
-    merged = merge_spans([own, *map(spans_of, bodies[1:])])
-    if merged == own:
+    each = [spans_of(body, query) for body in bodies]
+    merged = merge_spans(each)
+    if merged == each[0]:
         return None
-    change: Body = {"_matchesPosition": _positions(merged)}
-    if "_formatted" in base:
-        change["_formatted"] = _formatted(bodies, merged, query)
+    counts = [sum(map(len, spans.values())) for spans in each]
+    place = counts.index(max(counts))
+    most = bodies[place]
+    return with_marks(most, each[place], merged, query) or {
+        name: most[name] for name in ("_formatted", "_matchesPosition") if name in most
+    }
+
+
+def with_marks(
+    body: Body, before: Mapping[Place, Spans], after: Mapping[Place, Spans], query: SearchQuery
+) -> Body | None:
+    """What of a hit changes when it is marked otherwise: positions, and tags where no text is cropped.
+
+    `before` are its marks now. None: nothing.
+    """
+    if before == after:
+        return None
+    change: Body = {"_matchesPosition": _positions(after)}
+    if "_formatted" in body:
+        change["_formatted"] = _formatted(body["_formatted"], before, after, query)
     return change
 
 
-def spans_of(body: Body) -> dict[Place, Spans]:
-    """The marks of a body by text."""
+def spans_of(body: Body, query: SearchQuery) -> dict[Place, Spans]:
+    """The marks of a body by text.
+
+    Of texts in an array positions tell only the last that has any; the others' are read off their tags.
+    """
     found: dict[Place, Spans] = {}
     for path, entries in (body.get("_matchesPosition") or {}).items():
         for entry in entries:
             place = path, tuple(entry.get("indices") or ())
             found.setdefault(place, []).append((entry["start"], entry["length"]))
+    if query.attributes_to_highlight and not query.attributes_to_crop:
+        tags = query.highlight_pre_tag, query.highlight_post_tag
+        for place, text in leaf_texts(body.get("_formatted") or {}):
+            if place[1] and place not in found and (spans := _tagged(text, tags)):
+                found[place] = spans
     return found
+
+
+def _tagged(text: str, tags: tuple[str, str]) -> Spans:
+    """Where a text has tags, as if it had none."""
+    opening, closing = tags[0].encode(), tags[1].encode()
+    if not opening or not closing:
+        return []
+    first, *parts = text.encode().split(opening)
+    spans: Spans = []
+    end = len(first)
+    for part in parts:
+        marked, _, rest = part.partition(closing)
+        spans.append((end, len(marked)))
+        end += len(marked) + len(rest)
+    return spans
+
+
+def leaf_texts(value: Any, path: str = "", indices: tuple[int, ...] = ()) -> Iterator[tuple[Place, str]]:
+    """Every text and number of a document, as nodes search it; not what Miroir or the server put there."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            if path or not (is_reserved(key) or key in _ADDED):
+                yield from leaf_texts(each, f"{path}.{key}" if path else key, indices)
+    elif isinstance(value, list):
+        for place, each in enumerate(value):
+            yield from leaf_texts(each, path, (*indices, place))
+    elif isinstance(value, str):
+        yield (path, indices), value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield (path, indices), repr(value)
+
+
+_ADDED = frozenset({"_formatted", "_matchesPosition", "_vectors", "_geoDistance"})
 
 
 def merge_spans(many: Iterable[Mapping[Place, Spans]]) -> dict[Place, Spans]:
@@ -178,22 +237,16 @@ def _without_overlap(marks: Iterable[tuple[int, int]]) -> Spans:
 
 def _positions(merged: Mapping[Place, Spans]) -> Body:
     positions: Body = {}
-    for (path, indices), marks in sorted(merged.items()):
-        entries = positions.setdefault(path, [])
+    for (path, indices), marks in sorted(merged.items()):  # of an array the server shows the last text alone
         extra = {"indices": list(indices)} if indices else {}
-        entries += [{"start": start, "length": length, **extra} for start, length in marks]
+        positions[path] = [{"start": start, "length": length, **extra} for start, length in marks]
     return positions
 
 
-def _formatted(bodies: Sequence[Body], merged: Mapping[Place, Spans], query: SearchQuery) -> Body:
-    """As formatted by a node that saw all the marks, or with tags set here.
-
-    Which words a crop shows follows from the marks: it is taken from the answer that has most of them.
-    """
-    most = max(bodies, key=lambda body: sum(map(len, spans_of(body).values())))
-    spans = spans_of(most)
-    formatted: Body = most["_formatted"]
-    if spans == merged or query.attributes_to_crop or not query.attributes_to_highlight:
+def _formatted(
+    formatted: Body, before: Mapping[Place, Spans], after: Mapping[Place, Spans], query: SearchQuery
+) -> Body:
+    if query.attributes_to_crop or not query.attributes_to_highlight:
         return formatted
     names = query.attributes_to_highlight
     tags = query.highlight_pre_tag, query.highlight_post_tag
@@ -204,11 +257,11 @@ def _formatted(bodies: Sequence[Body], merged: Mapping[Place, Spans], query: Sea
         if isinstance(value, list):
             return [walk(each, path, (*indices, place)) for place, each in enumerate(value)]
         place = path, indices
-        if not isinstance(value, str) or merged.get(place, []) == spans.get(place, []):
+        if not isinstance(value, str) or before.get(place, []) == after.get(place, []):
             return value
         if not any(name == "*" or is_inside(path, name) or is_inside(name, path) for name in names):
             return value
-        return _retagged(value, spans.get(place, []), merged.get(place, []), tags)
+        return _retagged(value, before.get(place, []), after.get(place, []), tags)
 
     return {key: walk(value, key, ()) for key, value in formatted.items()}
 

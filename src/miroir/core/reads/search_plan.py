@@ -338,10 +338,19 @@ def winners(plan: SearchPlan, share: Share, seqs: Sequence[str]) -> JsonObject:
 
 def remarking(plan: SearchPlan, share: Share, seqs: Sequence[str], texts: Sequence[str]) -> list[JsonObject]:
     """Searches that show the marks of some documents: for the query itself, then for other texts."""
-    body = winners(plan, share, seqs)
-    body |= {"indexUid": plan.index.physical_uid, "showMatchesPosition": True}
+    body = winners(plan, share, seqs) | {"showMatchesPosition": True}
     words = {name: value for name, value in body.items() if name not in ("hybrid", "vector", "media")}
     return [body, *({**words, "q": text, "matchingStrategy": "last"} for text in texts)]
+
+
+def whole_with_marks(plan: SearchPlan, share: Share, seqs: Sequence[str]) -> JsonObject:
+    """A search that shows some documents whole, with their marks."""
+    return winners(plan, share, seqs) | {"showMatchesPosition": True, "attributesToRetrieve": ["*"]}
+
+
+def counting_word(word: str) -> JsonObject:
+    """A search that finds the documents of a node that have exactly this word."""
+    return {"q": f'"{word}"', "limit": 0}
 
 
 def total_pages(total: int, query: SearchQuery) -> int:

@@ -12,7 +12,6 @@ from miroir.core.reads.covering import Share
 from miroir.core.reads.distinct import ValueKey, deduplicate, duplicates_filter, has_many_values
 from miroir.core.reads.facet_merge import FacetSum
 from miroir.core.reads.hybrid_merge import mix
-from miroir.core.reads.marks import Reach
 from miroir.core.reads.merging import Hit, merge
 from miroir.core.reads.scores import searchable_count
 from miroir.core.reads.search_plan import (
@@ -46,7 +45,7 @@ class Ranked:
         default_factory=list
     )  #: survivors of `distinct` that one node had come across
     query_vector: list[float] | None = None
-    reach: Reach | None = None  #: the words looked up, where `hits` do not tell (a hybrid search)
+    keyword_hits: list[Hit] | None = None  #: of a hybrid search: what its half with words found
     counted: frozenset[str] | None = None  #: sequences of all that is counted, where they had to be listed
 
 

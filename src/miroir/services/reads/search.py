@@ -8,7 +8,6 @@ from typing import Any
 
 from miroir.core.reads.distinct import deduplicate
 from miroir.core.reads.hybrid_merge import is_semantic, keyword_suffices, mix
-from miroir.core.reads.marks import reach_of
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.projection import Finisher
@@ -62,11 +61,7 @@ class IndexSearch:
         """Give the hits of a page their documents, where the first phase left them out. Raises ApiError."""
         try:
             await self._ranker.fetch_bodies(reading, ranked, page)
-            reach = ranked.reach
-            if reach is None and not ranked.plan.semantic:
-                reach = reach_of(reading.index, ranked.plan.query, ranked.hits)
-            if reach is not None:
-                await self._marker.complete(reading, ranked.plan, ranked.shares, reach, ranked.hits, page)
+            await self._marker.complete(reading, ranked, page)
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
 
@@ -153,7 +148,7 @@ class IndexSearch:
         if counted_apart:
             mixed = await self._ranker.mixed(reading, plan, half, ratio)
             if mixed is not None:
-                mixed.reach = reach_of(reading.index, query, keyword.hits, similar=True)
+                mixed.keyword_hits = keyword.hits
                 return mixed
         semantic = await self._ranker.rank(reading, half, counted=False)
         near = semantic.hits[: half.wanted]
@@ -161,7 +156,7 @@ class IndexSearch:
         if plan.distinct:
             hits, _ = deduplicate(hits, plan.distinct)
         found = both(semantic, keyword, hits[: plan.wanted])
-        found.reach = reach_of(reading.index, query, keyword.hits, similar=True)
+        found.keyword_hits = keyword.hits
         return found
 
 
