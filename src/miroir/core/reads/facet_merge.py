@@ -14,9 +14,13 @@ from miroir.core.reserved import is_reserved
 from miroir.core.topology import IndexView
 from miroir.meili.facet_forms import normal_facet
 from miroir.meili.facet_matching import strong_form
-from miroir.meili.settings_rules import value_order
+from miroir.meili.settings_rules import AttributeRules, value_order
 
 DEFAULT_MAX_VALUES = 100
+#: Documents have it, facets do not.
+_WITHOUT_VALUES = frozenset({"_vectors", "_geojson"})
+#: What a node knows of a point.
+_POINT = {"_geo.lat", "_geo.lng"}
 #: Up to this many candidates a node sorts numbers as text.
 _TEXT_ORDER_CANDIDATES = 3000
 
@@ -109,7 +113,7 @@ class FacetSum:
                 self._shown[field][key][1]: count
                 for key, count in self._chosen(field, index, candidates, asked)
             }
-            for field in sorted(self._counts)
+            for field in sorted(self._counts.keys() | _known(index, asked))
             if field != without
         }
 
@@ -130,7 +134,7 @@ class FacetSum:
         """Values in their order, up to the limit, with their counts."""
         limit = max_values(index)
         by_count = facet_order(index, field) == "count" and any(_names(name, field) for name in asked)
-        counted = [(key, count) for key, count in self._counts[field].items() if count > 0]
+        counted = [(key, count) for key, count in self._counts.get(field, {}).items() if count > 0]
         numbers = [item for item in counted if not item[0][0]]
         strings = [item for item in counted if item[0][0]]
         if by_count:
@@ -148,6 +152,24 @@ class FacetSum:
             strings = strings[: max(0, limit - len(numbers))]
         # else: numbers alone reach the limit, and then a node forgets to cut the strings
         return numbers[:limit] + strings
+
+
+def _known(index: IndexView, asked: Sequence[str]) -> set[str]:
+    """Requested top-level fields that some document had: they have an entry also where no node remembers them.
+
+    (A node sees what is left of operations that reached it together, and no document that was on other nodes.)
+    """
+    if len(index.field_order) < 2 or not index.settings.get("filterableAttributes"):
+        return set()
+    rules = AttributeRules(index.settings)
+    found = {
+        name
+        for name in index.field_order
+        if name not in _WITHOUT_VALUES
+        and any(_names(each, name) for each in asked)
+        and rules.is_filterable(name)
+    }
+    return found | (_POINT if "_geo" in found else set())
 
 
 def _names(pattern: str, field: str) -> bool:

@@ -11,7 +11,7 @@ from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.search_plan import shard_proof, with_filter
 from miroir.core.reserved import is_reserved
 from miroir.meili.codes import ApiError
-from miroir.meili.commands import FacetSearchQuery
+from miroir.meili.commands import FacetSearchQuery, JsonObject
 from miroir.meili.facet_matching import FacetMatcher
 from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter
 from miroir.services.reads.search import IndexSearch
@@ -45,7 +45,7 @@ class FacetSearch:
                 ),
             )
         except NodeRefusal as refusal:
-            raise as_api_error(refusal.body, reading.index) from refusal
+            raise await self._judged(reading, query, body, refusal) from refusal
         hits = FacetHits(queried=query.facet_query is not None)
         for answer in answers:
             for hit in answer.value["facetHits"]:
@@ -59,6 +59,17 @@ class FacetSearch:
             "facetQuery": query.facet_query,
             "processingTimeMs": 0,
         }
+
+    async def _judged(
+        self, reading: Reading, query: FacetSearchQuery, body: JsonObject, refusal: NodeRefusal
+    ) -> ApiError:
+        """The refusal in the words for the client's own filter, not for the form we ask it in."""
+        ask = Ask("/facet-search", with_filter(body, query.search.filter))
+        try:
+            await self._scatter.ask(reading, lambda _share, _origin: ask, shares=[refusal.share])
+        except NodeRefusal as plain:
+            refusal = plain
+        return as_api_error(refusal.body, reading.index)
 
     async def _counted(self, reading: Reading, query: FacetSearchQuery) -> dict[str, tuple[int, str]] | None:
         """Values by normal form where a node counts only what a search of its own comes across.
