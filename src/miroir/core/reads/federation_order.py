@@ -100,6 +100,12 @@ def value_orders(
     }
 
 
+def names_facet(patterns: Sequence[str], path: str) -> bool:
+    """Whether requested facets name a path or a parent of it: nodes were asked for more where we count duplicates."""
+    parents = [path, *(path[:place] for place, character in enumerate(path) if character == ".")]
+    return any(matches_pattern(pattern, each) for pattern in patterns for each in parents)
+
+
 def hits_needed(federation: Federation, index: IndexView) -> tuple[str, ...]:
     """Attributes that hits must bring along so that those dropped by `distinct` can be taken off the facets."""
     if federation.distinct is None:

@@ -16,7 +16,7 @@ from miroir.core.reads.federation_merge import (
     federate_index,
     federation_mark,
 )
-from miroir.core.reads.federation_order import facets_in_doubt, hits_needed, judge, value_orders
+from miroir.core.reads.federation_order import facets_in_doubt, hits_needed, judge, names_facet, value_orders
 from miroir.core.reads.hybrid_merge import is_semantic
 from miroir.core.reads.scores import searchable_count
 from miroir.core.reads.search_plan import max_total_hits, total_pages, window
@@ -27,10 +27,11 @@ from miroir.meili.federation_merge import merge_facets, without_documents
 from miroir.meili.federation_requests import shown_position
 from miroir.meili.multi_search import inside
 from miroir.meili.search_kinds import asks_embedder
-from miroir.services.reads.federated_counts import FederationCounts, IndexCount
-from miroir.services.reads.ranked import Ranked, facet_sum
+from miroir.services.reads.federated_counts import FederationCounts, IndexCount, Listed
+from miroir.services.reads.ranked import facet_sum
 from miroir.services.reads.scatter import Ask, Reading, Scatter
 from miroir.services.reads.search import IndexSearch, finish
+from miroir.services.reads.whole_lists import WholeLists
 
 Open = Callable[[IndexView], Reading]
 
@@ -60,6 +61,7 @@ class FederatedSearch:
         self._scatter = scatter
         self._search = IndexSearch(scatter)
         self._counts = FederationCounts(scatter)
+        self._whole = WholeLists(scatter)
         self._parallel = parallel
 
     async def search(
@@ -115,14 +117,14 @@ class FederatedSearch:
         answers = await self._scatter.ask(reading, lambda _share, _origin: ask)
         return list(facet_sum(answers).distribution(reading.index, 0))
 
-    async def _rank_each(self, run: _Run, depth: int, *, judge_only: bool = False) -> dict[int, Ranked]:
+    async def _rank_each(self, run: _Run, depth: int, *, judge_only: bool = False) -> dict[int, Listed]:
         """The list of each query by its position. `judge_only`: none of them will be shown.
 
         Raises ApiError of the first query, in the order of one node, that is refused.
         """
         gate = asyncio.Semaphore(self._parallel)
 
-        async def one(position: int) -> Ranked | ApiError:
+        async def one(position: int) -> Listed | ApiError:
             item, reading = run.request.queries[position], run.reading(position)
             query = item.search if judge_only else _counted_with(run, position)
             if run.page.is_paged:
@@ -132,7 +134,11 @@ class FederatedSearch:
             needed = hits_needed(run.federation, reading.index)
             async with gate:
                 try:
-                    return await self._search.rank(reading, query, depth=depth, needed=needed)
+                    ranked = await self._search.rank(reading, query, depth=depth, needed=needed)
+                    if judge_only:
+                        return Listed(ranked)
+                    candidates = await self._whole.settle(reading, ranked, depth=depth, needed=needed)
+                    return Listed(ranked, candidates)
                 except ApiError as error:
                     return inside(shown_position(item, position), error)
 
@@ -147,7 +153,7 @@ class FederatedSearch:
         return results
 
     async def _count(
-        self, run: _Run, lists: Mapping[int, Ranked], by_index: Mapping[str, Federated]
+        self, run: _Run, lists: Mapping[int, Listed], by_index: Mapping[str, Federated]
     ) -> dict[str, IndexCount]:
         """Candidates and facets of each index: of the union of its queries."""
         counts: dict[str, IndexCount] = {}
@@ -155,7 +161,6 @@ class FederatedSearch:
             mine = run.asking(uid)
             counts[uid] = await self._counts.count(
                 reading,
-                [run.request.queries[place].search for place in mine],
                 [lists[place] for place in mine],
                 run.federation.facets_by_index.get(uid),
                 {each.hit.seq for each in by_index[uid].rejected},
@@ -163,11 +168,12 @@ class FederatedSearch:
         return counts
 
     async def _finish(
-        self, run: _Run, lists: Mapping[int, Ranked], shown: Sequence[Placed]
+        self, run: _Run, lists: Mapping[int, Listed], shown: Sequence[Placed]
     ) -> list[dict[str, Any]]:
         """The page as the client sees it, in its order."""
         done: dict[int, dict[str, Any]] = {}
-        for position, ranked in lists.items():
+        for position, listed in lists.items():
+            ranked = listed.ranked
             mine = [place for place, each in enumerate(shown) if each.query.position == position]
             hits = [shown[place].hit for place in mine]
             await self._search.fetch_bodies(run.reading(position), ranked, hits)
@@ -185,7 +191,7 @@ def _counted_with(run: _Run, position: int) -> SearchQuery:
     return replace(item.search, facets=run.federation.facets_by_index.get(item.index_uid))
 
 
-def _merged(run: _Run, lists: Mapping[int, Ranked], depth: int) -> dict[str, Federated]:
+def _merged(run: _Run, lists: Mapping[int, Listed], depth: int) -> dict[str, Federated]:
     """The hits of each index, in the order of the indexes' uids."""
     merged: dict[str, Federated] = {}
     for uid, reading in run.readings.items():
@@ -195,7 +201,7 @@ def _merged(run: _Run, lists: Mapping[int, Ranked], depth: int) -> dict[str, Fed
                 position=position,
                 shown_position=shown_position(run.request.queries[position], position),
                 weight=(run.request.queries[position].federation_options or FederationOptions()).weight,
-                hits=lists[position].hits,
+                hits=lists[position].ranked.hits,
                 searchable_count=searchable_count(reading.index),
             )
             for position in run.asking(uid)
@@ -205,13 +211,13 @@ def _merged(run: _Run, lists: Mapping[int, Ranked], depth: int) -> dict[str, Fed
     return merged
 
 
-def _query_vectors(run: _Run, lists: Mapping[int, Ranked]) -> dict[str, Any]:
+def _query_vectors(run: _Run, lists: Mapping[int, Listed]) -> dict[str, Any]:
     """`queryVectors`, by the shown position: what semantic searches compared with."""
     if not any(item.search.retrieve_vectors for item in run.request.queries):
         return {}
     vectors = {}
     for position, item in enumerate(run.request.queries):
-        plan = lists[position].plan
+        plan = lists[position].ranked.plan
         if item.search.retrieve_vectors and plan.semantic and plan.query.vector is not None:
             vectors[str(shown_position(item, position))] = list(plan.query.vector)
     return {"queryVectors": vectors}
@@ -236,7 +242,13 @@ def _facets(run: _Run, counts: Mapping[str, IndexCount], rejected: Sequence[Plac
         if asked is not None and uid in counts:
             summed = counts[uid].facets or FacetSum()
             index = run.readings[uid].index
-            parts[uid] = summed.distribution(index, counts[uid].total, asked), summed.stats()
+            counted = summed.distribution(index, counts[uid].total, asked)
+            paths = [path for path in counted if names_facet(asked, path)]
+            stats = summed.stats()
+            parts[uid] = (
+                {path: counted[path] for path in paths},
+                {path: stats[path] for path in paths if path in stats},
+            )
     if not parts:
         return {}
     gone = {uid: [each.hit.body for each in rejected if each.query.index_uid == uid] for uid in run.readings}
@@ -248,8 +260,8 @@ def _facets(run: _Run, counts: Mapping[str, IndexCount], rejected: Sequence[Plac
             }
         }
     indexes = {uid: reading.index for uid, reading in run.readings.items()}
-    paths = {uid: list(distribution) for uid, (distribution, _) in parts.items()}
-    orders = value_orders(run.federation, indexes, paths)
+    found = {uid: list(distribution) for uid, (distribution, _) in parts.items()}
+    orders = value_orders(run.federation, indexes, found)
     distribution, stats = merge_facets(
         parts.values(), orders, run.federation.merge_facets.max_values_per_facet
     )

@@ -7,7 +7,7 @@ reference: search-semantics G.2, H8.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from miroir.core.reads.distinct import duplicates_filter
 from miroir.core.reads.facet_merge import FacetSum
@@ -16,10 +16,12 @@ from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.search_plan import (
     Matching,
     facets_of,
+    kind_of,
     matching_of,
     only,
     sequences,
 )
+from miroir.core.reads.whole_lists import negatives
 from miroir.meili.commands import SearchQuery
 from miroir.services.reads.ranked import Ranked, add_facets, counted_matching
 from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter
@@ -34,6 +36,23 @@ class IndexCount:
     facets: FacetSum | None
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The list of one query. `candidates`: the sequences of all it counts, where they were read."""
+
+    ranked: Ranked
+    candidates: frozenset[str] | None = None
+
+    @property
+    def counted(self) -> SearchQuery:
+        """The query that finds by words, or by its filter alone, what this one counts."""
+        query = self.ranked.plan.query
+        if kind_of(query) != "hybrid":
+            return query
+        words = negatives(query.q or "") if self.ranked.plan.semantic else query.q
+        return replace(query, q=words, hybrid=None, vector=None, media=None)
+
+
 class FederationCounts:
     """Counts for one index of a federation at a time."""
 
@@ -44,24 +63,31 @@ class FederationCounts:
     async def count(
         self,
         reading: Reading,
-        queries: Sequence[SearchQuery],
-        lists: Sequence[Ranked],
+        lists: Sequence[Listed],
         facets: Sequence[str] | None,
         rejected: Collection[str],
     ) -> IndexCount:
-        """`lists` are the queries' own results; `rejected` the sequences of hits dropped between them."""
-        if len(queries) == 1:
-            found = IndexCount(lists[0].total, lists[0].facets)
+        """Of the union of some queries; `rejected` are the sequences of hits dropped between them."""
+        told = [listed for listed in lists if listed.candidates is None]
+        read = frozenset().union(*(listed.candidates or () for listed in lists)) - set(rejected)
+        if len(told) == len(lists) == 1 and not rejected and kind_of(told[0].ranked.plan.query) != "hybrid":
+            found = IndexCount(told[0].ranked.total, told[0].ranked.facets)
+        elif told:
+            found = await self._union(reading, [listed.counted for listed in told], facets)
+            gone = {*rejected, *await self._dropped(reading, told)} - read
+            known = {seq for listed in told for seq in await self._found_by(reading, listed, [*gone, *read])}
+            found = await self._changed(reading, found, facets, sorted(gone & known), -1)
+            found = await self._changed(reading, found, facets, sorted(read - known), 1)
         else:
-            found = await self._union(reading, queries, facets)
-            gone = {*rejected, *await self._dropped(reading, queries, lists)}
-            if gone:
-                found = await self._without(reading, found, facets, sorted(gone))
+            found = IndexCount(0, FacetSum() if facets is not None else None)
+            found = await self._changed(reading, found, facets, sorted(read) or [""], 1)
+            found = replace(found, total=len(read))
         if found.facets is not None:
             counted = [
-                counted_matching(ranked, matching_of(reading.index, query))
-                for ranked, query in zip(lists, queries, strict=True)
+                counted_matching(listed.ranked, matching_of(reading.index, listed.counted)) for listed in told
             ]
+            if read:
+                counted.append(Matching({}, only(sorted(read))))
             await self._speller.settle(reading, found.facets, found.total, facets or (), counted)
         return found
 
@@ -93,34 +119,42 @@ class FederationCounts:
             summed.add(part.get("distribution") or {}, part.get("stats") or {})
         return sum(answer.value["estimatedTotalHits"] for answer in answers)
 
-    async def _without(
-        self, reading: Reading, found: IndexCount, facets: Sequence[str] | None, gone: Sequence[str]
+    async def _changed(
+        self,
+        reading: Reading,
+        found: IndexCount,
+        facets: Sequence[str] | None,
+        seqs: Sequence[str],
+        sign: int,
     ) -> IndexCount:
+        """The counts with some documents added, or taken off."""
+        if not seqs:
+            return found
         if found.facets is not None and facets:
             wanted = tuple(facets)
             for answer in await self._scatter.ask(
-                reading, lambda share, _: Ask("/search", facets_of(share, wanted, gone))
+                reading, lambda share, _: Ask("/search", facets_of(share, wanted, seqs))
             ):
-                add_facets(found.facets, answer, sign=-1)
-        return IndexCount(found.total - len(gone), found.facets)
+                add_facets(found.facets, answer, sign=sign)
+        return IndexCount(found.total + sign * len(seqs), found.facets)
 
-    async def _dropped(
-        self, reading: Reading, queries: Sequence[SearchQuery], lists: Sequence[Ranked]
-    ) -> set[str]:
+    async def _dropped(self, reading: Reading, lists: Sequence[Listed]) -> set[str]:
         """Sequences of documents that every query which found them dropped as duplicates."""
-        matchings = [matching_of(reading.index, query) for query in queries]
-        dropped: list[set[str]] = []
-        for matching, ranked in zip(matchings, lists, strict=True):
-            dropped.append(await self._duplicates(reading, matching, ranked))
+        dropped = [await self._duplicates(reading, listed) for listed in lists]
         suspects = sorted(set().union(*dropped))
-        if not suspects:
-            return set()
         gone = set(suspects)
-        for matching, mine in zip(matchings, dropped, strict=True):
-            gone -= await self._matching(reading, matching, only(suspects)) - mine
+        for listed, mine in zip(lists, dropped, strict=True):
+            gone -= await self._found_by(reading, listed, suspects) - mine
         return gone
 
-    async def _duplicates(self, reading: Reading, matching: Matching, ranked: Ranked) -> set[str]:
+    async def _found_by(self, reading: Reading, listed: Listed, seqs: Collection[str]) -> set[str]:
+        """Which of some documents a query finds."""
+        if not seqs:
+            return set()
+        return await self._matching(reading, matching_of(reading.index, listed.counted), only(sorted(seqs)))
+
+    async def _duplicates(self, reading: Reading, listed: Listed) -> set[str]:
+        ranked = listed.ranked
         plan = ranked.plan
         if plan.distinct is None or not plan.distinct_is_countable:
             return set()
@@ -128,7 +162,7 @@ class FederationCounts:
         if shared is None:
             return set()
         visited = {hit.seq for hit, _ in ranked.visited}
-        return await self._matching(reading, matching, shared) - visited
+        return await self._matching(reading, matching_of(reading.index, listed.counted), shared) - visited
 
     async def _matching(self, reading: Reading, matching: Matching, wanted: str) -> set[str]:
         """Sequences of what a query finds among the documents that pass a filter."""
