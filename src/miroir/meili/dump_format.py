@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from miroir.meili.dates import format_date, format_optional_date, parse_rfc3339
-from miroir.meili.keys import Key
+from miroir.meili.dates import format_date, parse_rfc3339
+from miroir.meili.keys import Key, shown_expiry, stored_expiry
 from miroir.meili.webhooks import Webhook
 
 VERSION = "V6"
@@ -95,7 +95,7 @@ def _key_view(key: Key) -> dict[str, Any]:
         "uid": key.uid,
         "actions": list(key.actions),
         "indexes": list(key.indexes),
-        "expires_at": format_optional_date(key.expires_at),
+        "expires_at": shown_expiry(key),
         "created_at": format_date(key.created_at),
         "updated_at": format_date(key.updated_at),
     }
@@ -109,7 +109,7 @@ def key_request(key: Key) -> dict[str, Any]:
         "description": key.description,
         "actions": list(key.actions),
         "indexes": list(key.indexes),
-        "expiresAt": format_optional_date(key.expires_at),
+        "expiresAt": shown_expiry(key),
     }
 
 
@@ -132,7 +132,7 @@ def _read_key(found: dict[str, Any], now_ns: int) -> Key:
         description=found.get("description"),
         actions=tuple(found["actions"]),
         indexes=tuple(found["indexes"]),
-        expires_at=None if expires is None else parse_rfc3339(expires),
+        **stored_expiry(None if expires is None else parse_rfc3339(expires)),
         created_at=parse_rfc3339(found["created_at"]) or now_ns,
         updated_at=parse_rfc3339(found["updated_at"]) or now_ns,
     )

@@ -27,8 +27,28 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     expires_at: int | None = None
     expires_offset_s: int = 0  #: the offset the expiry was sent with, shown again
+    expires_shown: str | None = None  #: an expiry after the last instant that 64 bits hold, as it is printed
     created_at: int = 0
     updated_at: int = 0
+
+
+#: what records can hold, in the year 2262
+_LAST_INSTANT = 2**63 - 1
+
+
+def shown_expiry(key: Key) -> str | None:
+    """The expiry of a key as it is printed; None for one that does not expire."""
+    if key.expires_shown is not None:
+        return key.expires_shown
+    return None if key.expires_at is None else format_date(key.expires_at, key.expires_offset_s)
+
+
+def stored_expiry(expires_at: int | None, offset_s: int = 0) -> dict[str, Any]:
+    """The members of a record that hold an expiry: one after the last instant is kept as its text."""
+    found = {"expires_at": expires_at, "expires_offset_s": offset_s}
+    if expires_at is None or expires_at <= _LAST_INSTANT:
+        return found
+    return {**found, "expires_at": _LAST_INSTANT, "expires_shown": format_date(expires_at, offset_s)}
 
 
 #: name, actions, description; from the oldest to the newest, so that listings print them in reverse.
@@ -168,8 +188,7 @@ def create_key(keys: Mapping[str, Key], create: KeyCreate, *, fresh_uid: str, no
         indexes=create.indexes,
         name=create.name,
         description=create.description,
-        expires_at=create.expires_at,
-        expires_offset_s=create.expires_offset_s,
+        **stored_expiry(create.expires_at, create.expires_offset_s),
         created_at=now_ns,
         updated_at=now_ns,
     )
@@ -199,7 +218,7 @@ def key_view(key: Key, master_key: str | None) -> dict[str, Any]:
         "uid": key.uid,
         "actions": list(key.actions),
         "indexes": list(key.indexes),
-        "expiresAt": None if key.expires_at is None else format_date(key.expires_at, key.expires_offset_s),
+        "expiresAt": shown_expiry(key),
         "createdAt": format_date(key.created_at),
         "updatedAt": format_date(key.updated_at),
     }

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -361,6 +362,14 @@ def test_refused_webhooks(desk: Desk, method: str, path: str, body: Any, code: s
 def test_a_null_is_sent_and_no_content_is_not() -> None:
     assert (json_reply(200, None).body, json_reply(200, None).content_type) == (b"null", "application/json")
     assert (json_reply(204, None).body, json_reply(204, None).content_type) == (b"", None)
+
+
+@pytest.mark.parametrize("expiry", ["2999-01-01T00:00:00+02:00", "9999-12-31T23:59:59Z"])
+def test_a_key_may_expire_after_all_of_us(desk: Desk, expiry: str) -> None:
+    _, key = desk.ask("POST", "/keys", {"actions": ["search"], "indexes": ["*"], "expiresAt": expiry})
+    stored = msgspec.msgpack.encode(desk.backend.store[key["uid"]])
+    read = msgspec.msgpack.decode(stored, type=keys.Key)
+    assert (key["expiresAt"], keys.key_view(read, MASTER)) == (expiry, key)
 
 
 def test_features(desk: Desk) -> None:
