@@ -7,13 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miroir.core.reads.candidates import RELEVANCY
+from miroir.core.reads.marks import shows_marks
 from miroir.core.reads.merging import SEQ_RULE, Hit, take_hits
 from miroir.core.reads.score_order import Value, compare, weighted
 from miroir.core.reads.scores import score_values
 from miroir.core.reads.search_plan import SearchPlan
+from miroir.meili.commands import SearchQuery
 
 _GOOD_ENOUGH = 0.45
 _F32_EPSILON = 1.1920929e-07
+
+
+def knows_words(query: SearchQuery) -> bool:
+    """Whether nodes must know the words in the semantic half too: to mark them, or to leave some out."""
+    return "-" in (query.q or "") or shows_marks(query)
 
 
 def keyword_suffices(hits: Sequence[Hit], depth: int, ratio: float) -> bool:

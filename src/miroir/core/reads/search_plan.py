@@ -89,7 +89,7 @@ def plan_search(
     """Decide how to ask. `depth` overrides the number of hits (a federation asks for its own).
 
     `kind` keyword or semantic, or the half of a hybrid search; `hybrid` is its semantic half where a node has to know
-    the words, to leave out what has unwanted ones. `needed` are attributes to see besides.
+    the words, to mark them or to leave out what has unwanted ones. `needed` are attributes to see besides.
     """
     offset, limit = window(query)
     reach = max_total_hits(index)
@@ -168,11 +168,6 @@ def vectors_body(query: SearchQuery, kind: Kind) -> JsonObject:
     if query.media is not None:
         body["media"] = query.media
     return body
-
-
-def leaves_words_out(query: SearchQuery) -> bool:
-    """Whether a query may have words that are not wanted: the semantic half of a hybrid search then needs them too."""
-    return "-" in (query.q or "")
 
 
 def query_vector_body(query: SearchQuery) -> JsonObject:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from miroir.core.reads.distinct import deduplicate
-from miroir.core.reads.hybrid_merge import is_semantic, keyword_suffices, mix
+from miroir.core.reads.hybrid_merge import is_semantic, keyword_suffices, knows_words, mix
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.projection import Finisher
@@ -17,7 +17,6 @@ from miroir.core.reads.search_plan import (
     SearchPlan,
     judged_body,
     kind_of,
-    leaves_words_out,
     matching_of,
     plan_search,
     query_vector_body,
@@ -143,7 +142,7 @@ class IndexSearch:
             if refusal.body.get("code") != "vector_embedding_error":
                 raise
             return await self._ranker.rank(reading, plan) if counted_apart else keyword
-        kind: Kind = "hybrid" if leaves_words_out(query) else "semantic"
+        kind: Kind = "hybrid" if knows_words(query) else "semantic"
         half = plan_search(reading.index, embedded, kind=kind, depth=depth, needed=needed)
         if counted_apart:
             mixed = await self._ranker.mixed(reading, plan, half, ratio)
