@@ -9,8 +9,8 @@ from miroir.api.backend import Answer, Handler
 from miroir.core.writes.reserved_words import refuse_filter
 from miroir.meili.commands import Call
 from miroir.meili.documents import check_edit
-from miroir.meili.edit_script import compile_script
 from miroir.meili.filters import check_features, parse
+from miroir.meili.rhai import compile_script
 from miroir.services.writes.writes import WritePath
 
 

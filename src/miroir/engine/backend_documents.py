@@ -25,7 +25,7 @@ from miroir.meili.commands import (
     DocumentsWrite,
 )
 from miroir.meili.documents import check_edit
-from miroir.meili.edit_script import compile_script
+from miroir.meili.rhai import compile_script
 from miroir.meili.field_selection import retrieve
 from miroir.meili.filters import check_features, parse
 from miroir.meili.refusals import compact_json

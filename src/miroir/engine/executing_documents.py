@@ -10,7 +10,6 @@ from pyroaring import BitMap
 
 from miroir.engine.catalog import LiveIndex
 from miroir.engine.document_changes import Change, DeleteDocids, Operation, Resolved, counted, resolve
-from miroir.engine.index import Document
 from miroir.engine.indexing import prefixed, with_changes
 from miroir.engine.jobs import AddDocuments, DeleteByFilter, DeleteDocuments, EditDocuments
 from miroir.engine.outcome import Outcome, failed, succeeded
@@ -18,8 +17,8 @@ from miroir.engine.running import Runner, job_of
 from miroir.engine.selecting import matching_documents
 from miroir.engine.stored_documents import dump_document
 from miroir.meili.codes import ApiError
-from miroir.meili.edit_script import compile_script
 from miroir.meili.primary_keys import document_id
+from miroir.meili.rhai import compile_script
 from miroir.meili.tasks import Task
 
 #: Documents written out as bytes between two breaths.
@@ -111,7 +110,7 @@ async def _edited(runner: Runner, live: LiveIndex, job: EditDocuments, candidate
             new = run(old, job.context)
             if new is not None and not isinstance(new, dict):
                 raise _edition_error("Document editions must keep documents as objects")
-            if new is not None and _id_or_none(new, primary_key) != text:
+            if new is not None and document_id(new, primary_key) != text:
                 raise _edition_error("Document editions cannot modify a document's primary key")
         except ApiError as error:
             raise prefixed(error, live.uid) from None
@@ -123,13 +122,6 @@ async def _edited(runner: Runner, live: LiveIndex, job: EditDocuments, candidate
 
 def _edition_error(message: str) -> ApiError:
     return ApiError("edit_documents_by_function_error", message)
-
-
-def _id_or_none(document: Document, primary_key: str) -> str | None:
-    try:
-        return document_id(document, primary_key)
-    except ApiError:
-        return None
 
 
 def _names(live: LiveIndex, changes: Sequence[Change]) -> list[str]:

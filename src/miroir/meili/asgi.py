@@ -134,7 +134,7 @@ async def _lifespan(
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+    return {name.decode("latin-1").lower(): value.decode("latin-1").strip(" \t") for name, value in raw}
 
 
 def _request(scope: Scope, headers: Mapping[str, str]) -> HttpRequest:

@@ -1,6 +1,7 @@
 """Decoding of searches: POST bodies and GET parameters to `SearchQuery`, and back to JSON.
 
-What needs no state is checked here: types, ranges, enums, for searches the syntax of `filter`. The rest (sort
+What needs no state is checked here: types, ranges, enums; for searches, once the index uid is known to be one, the
+syntax of `filter`; then features; then, once the index is known to exist, the rest (sort
 syntax and sortability, distinct, facets, `attributesToSearchOn`, embedders; for facet searches and similar
 searches the filter too) comes after the index is known to exist.
 """
@@ -46,9 +47,7 @@ __all__ = [
 
 def decode_search(body: object) -> SearchQuery:
     """POST /indexes/{uid}/search. Raises ApiError."""
-    query = SearchQuery(**decode.arguments(decode.object_fields(body, SEARCH_FIELDS)))
-    filters.parse(query.filter)
-    return query
+    return SearchQuery(**decode.arguments(decode.object_fields(body, SEARCH_FIELDS)))
 
 
 def decode_search_params(params: list[tuple[str, str]]) -> SearchQuery:
@@ -69,12 +68,27 @@ def decode_search_params(params: list[tuple[str, str]]) -> SearchQuery:
         found["hybrid"] = Hybrid(embedder, 0.5 if ratio is None else ratio)
     if context is not None:
         found["personalize"] = {"userContext": context}
-    query = SearchQuery(**decode.arguments(found))
+    return SearchQuery(**decode.arguments(found))
+
+
+def check_filter(query: SearchQuery) -> SearchQuery:
+    """The query, once the syntax of its filter is known to be right. Raises ApiError."""
     filters.parse(query.filter)
     return query
 
 
-def check_query(query: SearchQuery, is_enabled: Callable[[str], bool]) -> None:
+def check_features(query: SearchQuery, is_enabled: Callable[[str], bool]) -> None:
+    """What experimental features refuse before the index is looked for. Raises ApiError."""
+    if query.use_network is not None and not is_enabled("network"):
+        raise ApiError(
+            "feature_not_enabled",
+            "passing `useNetwork` in a search query requires enabling the `network` experimental feature. "
+            "See https://github.com/orgs/meilisearch/discussions/805",
+        )
+    filters.check_features(filters.parse(query.filter), is_enabled)
+
+
+def check_query(query: SearchQuery) -> None:
     """What is refused once the index is known to exist, before it is looked at more closely. Raises ApiError."""
     require_hybrid(query)
     if query.personalize is not None:
@@ -83,13 +97,6 @@ def check_query(query: SearchQuery, is_enabled: Callable[[str], bool]) -> None:
             "reranking search results requires enabling the `personalization` experimental feature. "
             "See https://github.com/orgs/meilisearch/discussions/866",
         )
-    if query.use_network is not None and not is_enabled("network"):
-        raise ApiError(
-            "feature_not_enabled",
-            "passing `useNetwork` in a search query requires enabling the `network` experimental feature. "
-            "See https://github.com/orgs/meilisearch/discussions/805",
-        )
-    filters.check_features(filters.parse(query.filter), is_enabled)
     parse_sorts(query.sort)
 
 

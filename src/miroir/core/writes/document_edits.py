@@ -10,7 +10,7 @@ from miroir.core.reserved import RESERVED_PREFIX
 from miroir.core.writes.document_ids import document_ids
 from miroir.core.writes.reserved_words import refuse_names
 from miroir.meili.codes import ApiError
-from miroir.meili.edit_script import compile_script
+from miroir.meili.rhai import compile_script
 
 _CODE = "edit_documents_by_function_error"
 
@@ -50,14 +50,8 @@ class Editor:
                 continue
             if not isinstance(new, dict):
                 raise ApiError(_CODE, "Document editions must keep documents as objects")
-            if self._id_of(new) != document_id:
+            if document_ids((new,), self._primary_key)[0] != document_id:
                 raise ApiError(_CODE, "Document editions cannot modify a document's primary key")
             refuse_names(new)
             if new != old:
                 self.edits.documents.append(new)
-
-    def _id_of(self, document: Mapping[str, Any]) -> str | None:
-        try:
-            return document_ids((document,), self._primary_key)[0]
-        except ApiError:
-            return None
