@@ -13,6 +13,7 @@ from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
 from miroir.meili.edge import json_reply
 from miroir.meili.http import HttpReply
+from miroir.meili.task_params import path_uid
 from miroir.services.writes.writes import WritePath
 
 
@@ -27,7 +28,7 @@ def task_handlers(writes: WritePath) -> Mapping[str, Handler]:
         return 200, words.task_view(tasks.find(call.args, call.access))
 
     async def documents(call: Call) -> Answer:
-        task = tasks.find(call.args, call.access)
+        task = tasks.find(path_uid(call.args), call.access)
         op = writes.log.ops.get(task.uid)
         if op is None or op.kind != OpKind.DOCUMENTS_ADD or task.status in words.FINISHED:
             raise ApiError(

@@ -21,7 +21,7 @@ from miroir.meili.auth import combine_filters, rule_filter
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, Call, FacetSearchQuery, MultiSearch, SearchQuery, SimilarQuery
 from miroir.meili.multi_search import check_item, inside
-from miroir.meili.search import check_query, require_hybrid
+from miroir.meili.search import check_features, check_query, require_hybrid
 
 #: Refusals of the engine proper, which the server prints with the name of the index.
 _NAMED = frozenset(
@@ -52,7 +52,7 @@ def named(error: ApiError, uid: str) -> ApiError:
 
 def _answer(state: State, live: LiveIndex, query: SearchQuery, call: Call) -> dict[str, Any]:
     watch = Stopwatch()
-    check_query(query, is_enabled(state))
+    check_query(query)
     try:
         found = search(
             live.index, query, is_enabled=is_enabled(state), is_late=late_after(live.index.settings)
@@ -89,8 +89,10 @@ def metadata(state: State, live: LiveIndex, query: SearchQuery) -> dict[str, Any
 
 
 def _search(state: State, call: Call) -> Answer:
-    live = state.index(call.index_uid)
-    return 200, _answer(state, live, restricted(call.args, call.access, live.uid), call)
+    assert call.index_uid is not None, "a route of an index"
+    query = restricted(call.args, call.access, call.index_uid)
+    check_features(query, is_enabled(state))
+    return 200, _answer(state, state.index(call.index_uid), query, call)
 
 
 async def _multi_search(state: State, call: Call) -> Answer:
@@ -112,8 +114,9 @@ async def _multi_search(state: State, call: Call) -> Answer:
     for i, item in enumerate(multi.queries):
         check_item(multi, i)
         try:
-            live = state.index(item.index_uid)
             query = restricted(item.search, call.access, item.index_uid)
+            check_features(query, is_enabled(state))
+            live = state.index(item.index_uid)
             results.append({"indexUid": item.index_uid, **_answer(state, live, query, call)})
         except ApiError as error:
             raise inside(i, error) from None

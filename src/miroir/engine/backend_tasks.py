@@ -10,6 +10,7 @@ from miroir.meili import tasks as words
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
 from miroir.meili.http import HttpReply
+from miroir.meili.task_params import path_uid
 
 
 def _list(state: State, call: Call) -> Answer:
@@ -17,18 +18,18 @@ def _list(state: State, call: Call) -> Answer:
 
 
 def _get(state: State, call: Call) -> Answer:
-    return 200, words.task_view(_find(state, call))
+    return 200, words.task_view(_find(state, call, call.args))
 
 
-def _find(state: State, call: Call) -> words.Task:
-    task = state.scheduler.queue.tasks.get(call.args)
+def _find(state: State, call: Call, uid: int) -> words.Task:
+    task = state.scheduler.queue.tasks.get(uid)
     if task is None or not words.visible(task, call.access):
-        raise words.task_not_found(call.args)
+        raise words.task_not_found(uid)
     return task
 
 
 def _documents(state: State, call: Call) -> HttpReply:
-    task = _find(state, call)
+    task = _find(state, call, path_uid(call.args))
     body = state.store.job(task.uid)
     job = None if body is None else decode_job(body)
     if not isinstance(job, AddDocuments):

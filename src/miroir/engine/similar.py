@@ -32,6 +32,8 @@ def similar(index: Index, query: SimilarQuery, *, is_enabled: Callable[[str], bo
         raise ApiError("invalid_similar_embedder", f"Cannot find embedder with name `{query.embedder}`.")
     node = filters.parse(query.filter, _FILTER_CODE)
     filters.check_features(node, is_enabled)
+    if query.refused_id is not None:
+        raise query.refused_id
     docid = index.docids.get(query.id)
     if docid is None:
         raise ApiError("not_found_similar_id", f"Document `{query.id}` not found.")

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpRequest
 
 JsonObject = dict[str, Any]
@@ -225,6 +226,8 @@ class FacetSearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class SimilarQuery:
+    """`refused_id`: why the id is none, to be raised once everything else has been judged."""
+
     id: str
     embedder: str
     offset: int = 0
@@ -236,6 +239,7 @@ class SimilarQuery:
     show_ranking_score_details: bool = False
     show_performance_details: bool = False
     ranking_score_threshold: float | None = None
+    refused_id: ApiError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,11 @@ _WRITE_PARAMS = decode.fields(
 )
 
 
+def check_write_params(params: list[tuple[str, str]]) -> None:
+    """Refuse parameters of a write, which comes before its index uid is looked at. Raises ApiError."""
+    query_params.param_fields(params, _WRITE_PARAMS)
+
+
 def decode_write(request: HttpRequest, kind: Literal["replace", "merge"]) -> DocumentsWrite:
     """POST (replace) or PUT (merge) of documents. Raises ApiError."""
     found = query_params.param_fields(query_params.query_pairs(request.query), _WRITE_PARAMS)
@@ -168,13 +173,17 @@ def _query(found: dict[str, Any], *, is_get: bool) -> DocumentsQuery:
             "passing `useNetwork` in a search query requires enabling the `network` experimental feature. "
             "See https://github.com/orgs/meilisearch/discussions/805",
         )
-    query = DocumentsQuery(**decode.arguments(found), is_get=is_get)
+    return DocumentsQuery(**decode.arguments(found), is_get=is_get)
+
+
+def check_sort(query: DocumentsQuery) -> DocumentsQuery:
+    """The query, once the syntax of its sort is known to be right. Raises ApiError."""
     parse_sorts(query.sort, "invalid_document_sort")
     return query
 
 
 def decode_list_params(params: list[tuple[str, str]]) -> DocumentsQuery:
-    """GET /indexes/{uid}/documents. The filter is parsed after the index is known to exist. Raises ApiError."""
+    """GET /indexes/{uid}/documents. Filter and sort are parsed later. Raises ApiError."""
     return _query(query_params.param_fields(params, _LIST_PARAMS), is_get=True)
 
 

@@ -46,7 +46,6 @@ class Backend(Protocol):
 def json_reply(status: int, value: Any) -> HttpReply:
     """A JSON answer; one that says there is no content has no body."""
     if status == 204:
-
         return HttpReply(status, b"", None)
     try:
         return HttpReply(status, orjson.dumps(value))
@@ -120,9 +119,11 @@ class Edge:
             keys=backend.keys(),
             now_ns=now_ns,
         )
-        if route.uid_first and index_uid is not None:
+        incoming = Incoming(request, path, now_ns, body_error)
+        if route.first is not None and index_uid is not None:
+            route.first(incoming)
             check_uid(index_uid)
-        args = None if route.decode is None else route.decode(Incoming(request, path, now_ns, body_error))
+        args = None if route.decode is None else route.decode(incoming)
         if index_uid is not None:
             check_uid(index_uid)
         if "uuid" in path:

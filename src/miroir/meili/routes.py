@@ -27,7 +27,14 @@ from miroir.meili import (
 )
 from miroir.meili.auth import invalid_api_key, may_search
 from miroir.meili.codes import ApiError
-from miroir.meili.commands import Access, DocumentsDelete, IndexCreate, MultiSearch
+from miroir.meili.commands import (
+    Access,
+    DocumentsDelete,
+    DocumentsQuery,
+    IndexCreate,
+    MultiSearch,
+    SearchQuery,
+)
 from miroir.meili.decode import Field, fields
 from miroir.meili.http import HttpRequest
 from miroir.meili.query_params import param_fields, param_string, query_pairs
@@ -89,7 +96,7 @@ class Route:
     actions: tuple[str, ...] = ()
     decode: Decode | None = None
     check: Check | None = None
-    uid_first: bool = False  #: the index uid is checked before anything is decoded
+    first: Decode | None = None  #: what is checked before the index uid; `decode` comes after it then
 
 
 def _body(decode: Callable[[Any], Any]) -> Decode:
@@ -107,6 +114,9 @@ def _write(kind: Literal["replace", "merge"]) -> Decode:
         return documents.decode_write(incoming.request, kind)
 
     return decode
+
+
+_write_params = _params(documents.check_write_params)
 
 
 def _setting(key: str) -> Decode:
@@ -149,6 +159,14 @@ def _check_multi_search(multi: MultiSearch, access: Access) -> MultiSearch:
         if not may_search(access, query.index_uid):
             raise invalid_api_key(f"Inside `.queries[{i}]`: The provided API key is invalid.")
     return multi
+
+
+def _check_filter(query: SearchQuery, _: Access) -> SearchQuery:
+    return search.check_filter(query)
+
+
+def _check_sort(query: DocumentsQuery, _: Access) -> DocumentsQuery:
+    return documents.check_sort(query)
 
 
 def _json(value: Any) -> Any:
@@ -223,11 +241,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _INDEX + "/fields", "index.fields", ("fields.post",), _body(indexes.decode_fields)),
     Route("POST", "/swap-indexes", "swap", ("indexes.swap",), _body(indexes.decode_swaps), indexes.check_swaps),
     # documents
-    Route("GET", _DOCUMENTS, "documents.list", ("documents.get",), _params(documents.decode_list_params)),
-    Route("POST", _DOCUMENTS, "documents.add", ("documents.add",), _write("replace"), uid_first=True),
-    Route("PUT", _DOCUMENTS, "documents.add", ("documents.add",), _write("merge"), uid_first=True),
+    Route("GET", _DOCUMENTS, "documents.list", ("documents.get",), _params(documents.decode_list_params), _check_sort),
+    Route("POST", _DOCUMENTS, "documents.add", ("documents.add",), _write("replace"), first=_write_params),
+    Route("PUT", _DOCUMENTS, "documents.add", ("documents.add",), _write("merge"), first=_write_params),
     Route("DELETE", _DOCUMENTS, "documents.clear", ("documents.delete",), _with_metadata(lambda _: DocumentsDelete())),
-    Route("POST", _DOCUMENTS + "/fetch", "documents.fetch", ("documents.get",), _body(documents.decode_fetch)),
+    Route("POST", _DOCUMENTS + "/fetch", "documents.fetch", ("documents.get",), _body(documents.decode_fetch), _check_sort),
     Route(
         "POST", _DOCUMENTS + "/delete-batch", "documents.delete_batch", ("documents.delete",),
         _with_metadata(_delete_batch, body_first=True),
@@ -249,8 +267,8 @@ ROUTES: tuple[Route, ...] = (
         _with_metadata(lambda incoming: DocumentsDelete(ids=(incoming.path["document_id"],))),
     ),
     # search
-    Route("GET", _INDEX + "/search", "search", ("search",), _params(search.decode_search_params)),
-    Route("POST", _INDEX + "/search", "search", ("search",), _body(search.decode_search)),
+    Route("GET", _INDEX + "/search", "search", ("search",), _params(search.decode_search_params), _check_filter),
+    Route("POST", _INDEX + "/search", "search", ("search",), _body(search.decode_search), _check_filter),
     Route("POST", _INDEX + "/facet-search", "facet_search", ("search",), _body(search.decode_facet_search)),
     Route("GET", _INDEX + "/similar", "similar", ("search",), _params(search.decode_similar_params)),
     Route("POST", _INDEX + "/similar", "similar", ("search",), _body(search.decode_similar)),
@@ -283,7 +301,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/tasks/{task_uid}", "tasks.get", ("tasks.get",), lambda incoming: path_uid(incoming.path["task_uid"])),
     Route(
         "GET", "/tasks/{task_uid}/documents", "tasks.documents", ("tasks.get",),
-        lambda incoming: path_uid(incoming.path["task_uid"]),
+        lambda incoming: incoming.path["task_uid"],
     ),
     Route("GET", "/batches", "batches.list", ("tasks.get",), _params(decode_tasks_query)),
     Route(

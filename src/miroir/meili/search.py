@@ -121,10 +121,13 @@ def decode_similar_params(params: list[tuple[str, str]]) -> SimilarQuery:
 
 
 def _similar(found: dict[str, Any]) -> SimilarQuery:
-    """The id is judged after everything else, and in the same words for both methods."""
+    """The id is refused after everything else, and in the same words for both methods."""
     value = found.pop("id")
     arguments = decode.arguments(found)
-    return SimilarQuery(id=decode_id(value, ".id", "invalid_similar_id"), **arguments)
+    try:
+        return SimilarQuery(id=decode_id(value, ".id", "invalid_similar_id"), **arguments)
+    except ApiError as error:
+        return SimilarQuery(id="", refused_id=error, **arguments)
 
 
 _DEFAULT_SEARCH = SearchQuery()

@@ -372,6 +372,23 @@ def test_a_key_may_expire_after_all_of_us(desk: Desk, expiry: str) -> None:
     assert (key["expiresAt"], keys.key_view(read, MASTER)) == (expiry, key)
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "body", "code"),
+    [
+        ("POST", "/indexes/a b/search", {"filter": "x ="}, "invalid_index_uid"),
+        ("POST", "/indexes/a b/search", {"filter": "x =", "limit": "x"}, "invalid_search_limit"),
+        ("POST", "/indexes/a b/documents/fetch", {"sort": ["x"]}, "invalid_index_uid"),
+        ("GET", "/indexes/a b/documents?sort=x", None, "invalid_index_uid"),
+        ("POST", "/indexes/a b/similar", {"id": "a b", "embedder": "e"}, "invalid_index_uid"),
+        ("POST", "/indexes/a b/documents?csvDelimiter=xy", [], "invalid_document_csv_delimiter"),
+        ("POST", "/indexes/a b/documents", 3, "invalid_index_uid"),
+        ("GET", "/tasks/x/documents", None, "feature_not_enabled"),
+    ],
+)
+def test_what_is_refused_first(desk: Desk, method: str, target: str, body: Any, code: str) -> None:
+    assert desk.ask(method, target.replace(" ", "%20"), body)[1]["code"] == code
+
+
 def test_features(desk: Desk) -> None:
 
     assert desk.ask("GET", "/metrics")[1]["message"] == (

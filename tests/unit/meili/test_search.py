@@ -117,7 +117,7 @@ def test_bad_sort_expressions(text: str, message: str) -> None:
 )
 def test_bad_searches(body: Any, code: str, message: str) -> None:
     with pytest.raises(ApiError) as caught:
-        search.decode_search(body)
+        search.check_filter(search.decode_search(body))
     assert (caught.value.code, caught.value.message) == (code, message)
 
 
@@ -149,10 +149,12 @@ def test_multi_search_paths_name_the_query() -> None:
 
 def test_an_id_for_similar_may_be_a_number() -> None:
     assert search.decode_similar({"id": 7, "embedder": "e"}).id == "7"
-    with pytest.raises(ApiError, match=r"Invalid value at `\.id`: Document identifier"):
-        search.decode_similar({"id": "not good", "embedder": "e"})
-    with pytest.raises(ApiError, match=r"Invalid value at `\.id`: Document identifier"):
-        search.decode_similar_params([("id", "not good"), ("embedder", "e")])
+    for query in (
+        search.decode_similar({"id": "not good", "embedder": "e"}),
+        search.decode_similar_params([("id", "not good"), ("embedder", "e")]),
+    ):
+        assert query.refused_id is not None
+        assert query.refused_id.message.startswith("Invalid value at `.id`: Document identifier")
 
 
 def test_the_id_for_similar_is_judged_last() -> None:

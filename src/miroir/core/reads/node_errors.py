@@ -28,7 +28,7 @@ _HIDING = re.compile(
 )
 #: lists that held nothing of the client's, or nothing that is displayed
 _NOTHING = re.compile(
-    r"Available (filterable|sortable) attributes?(?: patterns)? are: `(?:, <\.\.hidden-attributes>)?`\."
+    r"Available (filterable|sortable|facet-searchable) attributes?(?: patterns)? are: `(?:, <\.\.hidden-attributes>)?`\."
 )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from miroir.core.topology import IndexView, Snapshot
+from miroir.meili import filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import (
     DocumentGet,
@@ -21,12 +22,10 @@ from miroir.meili.commands import (
     SimilarQuery,
 )
 from miroir.meili.dates import format_step
-from miroir.meili.dates import format_step
 from miroir.meili.federation_requests import check_federation
-from miroir.meili.filters import check_features, parse
 from miroir.meili.indexes import cut, page_view
 from miroir.meili.multi_search import check_item
-from miroir.meili.search import check_query
+from miroir.meili.search import check_features, check_query
 from miroir.ports.nodes import NodeTransport
 from miroir.services.reads.document_reads import DocumentReads
 from miroir.services.reads.facet_search import FacetSearch
@@ -80,8 +79,9 @@ class Reads:
     async def search(self, index_uid: str, query: SearchQuery, *, include_metadata: bool = False) -> Answer:
         """GET and POST /indexes/{uid}/search."""
         started = _now()
+        check_features(query, self._is_enabled)
         reading = self._open(self._snapshot(), index_uid)
-        check_query(query, self._is_enabled)
+        check_query(query)
         result = await self._search.search(reading, query)
         metadata = self._described(reading.index, query) if include_metadata else None
         return 200, self._complete(result, started, metadata, shows_times=query.show_performance_details)
@@ -113,8 +113,9 @@ class Reads:
                 started = _now()
                 try:
                     check_item(request, position)
+                    check_features(item.search, self._is_enabled)
                     reading = self._open_inside(snapshot, item.index_uid, position)
-                    check_query(item.search, self._is_enabled)
+                    check_query(item.search)
                     result = await self._search.search(reading, item.search)
                 except ApiError as error:
                     return inside(error, position)
@@ -145,12 +146,13 @@ class Reads:
         reading = self._open(self._snapshot(), index_uid)
         result = await self._similar.search(reading, query)
         result["processingTimeMs"] = _ms_since(started)
-        return 200, result | _times(started, is_shown=query.show_performance_details) | _times(started, is_shown=query.show_performance_details)
+        return 200, result | _times(started, is_shown=query.show_performance_details)
 
     async def documents_list(self, index_uid: str, query: DocumentsQuery) -> Answer:
         """GET /indexes/{uid}/documents and POST .../documents/fetch."""
         reading = self._open(self._snapshot(), index_uid)
-        check_features(parse(query.filter, "invalid_document_filter"), self._is_enabled)
+        filter_ = filters.parse(query.filter, "invalid_document_filter")
+        filters.check_features(filter_, self._is_enabled)
         return 200, await self._documents.list(reading, query)
 
     async def document_get(self, index_uid: str, query: DocumentGet) -> Answer:
@@ -221,11 +223,6 @@ class _InsideQueryError(ApiError):
     @property
     def status(self) -> int:
         return 400 if self.code == "index_not_found" else super().status
-
-
-def _times(started: float, *, is_shown: bool) -> dict[str, Any]:
-    """`performanceDetails`, of the one step that is the same however many nodes were asked."""
-    return {"performanceDetails": {"search": format_step(_now() - started)}} if is_shown else {}
 
 
 def _times(started: float, *, is_shown: bool) -> dict[str, Any]:

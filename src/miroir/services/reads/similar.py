@@ -22,6 +22,7 @@ from miroir.core.reads.similar import (
     vector_of,
 )
 from miroir.core.reserved import SEQ_FIELD
+from miroir.meili.codes import ApiError
 from miroir.meili.commands import Hybrid, SearchQuery, SimilarQuery
 from miroir.services.reads.listing import LISTED_MAX
 from miroir.services.reads.scatter import Ask, Builder, NodeRefusal, Reading, Scatter, incomplete
@@ -36,6 +37,9 @@ class Similar:
 
     async def search(self, reading: Reading, query: SimilarQuery) -> dict[str, Any]:
         """The answer's JSON, `processingTimeMs` for the caller to fill in. Raises ApiError."""
+        if query.refused_id is not None:
+            await self._judge_the_rest(reading, query)
+            raise query.refused_id
         source = await self._source(reading, query)
         vector = vector_of(source, query.embedder)
         if vector is None:
@@ -99,6 +103,14 @@ class Similar:
             await self._ask_owner(reading, query, Ask("/similar", similar_body(query)))
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
+
+    async def _judge_the_rest(self, reading: Reading, query: SimilarQuery) -> None:
+        """Let a node judge a request without an id, by asking it for a document that is probably not there."""
+        try:
+            await self._validate(reading, replace(query, id="0"))
+        except ApiError as error:
+            if error.code != "not_found_similar_id":
+                raise
 
     async def _passes(
         self, reading: Reading, query: SimilarQuery, plan: SearchPlan, source: dict[str, Any]
