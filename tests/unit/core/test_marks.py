@@ -174,4 +174,3 @@ def test_what_one_node_looked_up_is_told_by_the_best_hit() -> None:
     assert reach_of(asked, query, [hit(2, 4)]) is None  # the node counts other words
     every_word = SearchQuery(q=asked.text, matching_strategy="all")
     assert reach_of(asked, every_word, [hit(3, 3)]) is None
-    assert reach_of(asked, every_word, [hit(3, 3)], similar=True) == Reach(asked, 3)

@@ -88,15 +88,10 @@ def question_of(index: IndexView, query: SearchQuery) -> Question | None:
     return None if asked is None or asked.phrase_words or not asked.words else asked
 
 
-def reach_of(
-    asked: Question, query: SearchQuery, hits: Iterable[Hit], *, similar: bool = False
-) -> Reach | None:
-    """What one node would have looked up, by the hits of all shards; None where no hit lacks it, or nobody knows.
-
-    `similar`: hits of a semantic search are to be marked too, for which nodes look up nothing.
-    """
+def reach_of(asked: Question, query: SearchQuery, hits: Iterable[Hit]) -> Reach | None:
+    """What one node would have looked up, by the hits of all shards; None where no hit lacks it, or nobody knows."""
     if query.matching_strategy != "last":  # every word is looked up to see what may go missing
-        return Reach(asked, len(asked.words)) if similar else None
+        return None
     reach = Reach(asked, 0)
     together = 0
     for hit in hits:
@@ -123,8 +118,7 @@ def groups_lacking(
         kept = reach.kept(hit)
         if kept is None:
             continue
-        known = -1 if kept < 0 else best[hit.share]  # of similar documents no word was looked up
-        if reach.lacking(known):
+        if reach.lacking(best.get(hit.share, -1)):
             groups.setdefault(hit.share, {}).setdefault(kept, []).append(hit.seq)
     return groups
 

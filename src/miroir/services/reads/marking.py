@@ -43,19 +43,20 @@ class Marker:
         asked = question_of(reading.index, query)
         if asked is None:
             return
-        similar = ranked.keyword_hits is not None
         hits = ranked.hits if ranked.keyword_hits is None else ranked.keyword_hits
-        reach = reach_of(asked, query, hits, similar=similar)
+        reach = reach_of(asked, query, hits)
         if reach is not None:
-            await self._look_up(reading, ranked, reach, page)
+            await self._look_up(reading, ranked, reach, hits, page)
         prefix = short_prefix(reading.index, query, asked)
         if prefix is not None:
             await self._agree_on_prefix(reading, ranked, asked, prefix, page)
 
-    async def _look_up(self, reading: Reading, ranked: Ranked, reach: Reach, page: Sequence[Hit]) -> None:
-        """Add the marks of words that the shard did not look up."""
+    async def _look_up(
+        self, reading: Reading, ranked: Ranked, reach: Reach, hits: Sequence[Hit], page: Sequence[Hit]
+    ) -> None:
+        """Add the marks of words that the shard did not look up; `hits` are those that words found."""
         plan = ranked.plan
-        groups = groups_lacking(reach, ranked.hits, page, alone=plan.two_phase)
+        groups = groups_lacking(reach, hits, page, alone=plan.two_phase)
         if not groups:
             return
 
