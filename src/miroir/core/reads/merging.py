@@ -7,6 +7,8 @@ holds. reference: search-semantics H.30, H2, G.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from miroir.core.reads.scores import repaired
@@ -26,15 +28,25 @@ class Hit:
 
     __slots__ = ("body", "details", "key", "proximity_at", "score", "seq", "share", "typo_group")
 
-    def __init__(self, body: dict[str, Any], details: dict[str, Any], score: float, share: int) -> None:
+    def __init__(
+        self,
+        body: dict[str, Any],
+        details: dict[str, Any],
+        score: float,
+        share: int,
+        key: Key = (),
+        seq: str = "",
+        typo_group: Key | None = None,
+        proximity_at: int | None = None,
+    ) -> None:
         self.body = body
         self.details = details
         self.score = score
         self.share = share  #: position of the answering share in the covering
-        self.key: Key = ()
-        self.seq = ""
-        self.typo_group: Key | None = None
-        self.proximity_at: int | None = None  #: place of the proximity in the key
+        self.key = key
+        self.seq = seq
+        self.typo_group = typo_group  #: the key's part before the typos
+        self.proximity_at = proximity_at  #: place of the proximity in the key
 
 
 def take_hits(raw: list[dict[str, Any]], share: int) -> list[Hit]:
@@ -44,25 +56,29 @@ def take_hits(raw: list[dict[str, Any]], share: int) -> list[Hit]:
     before: Key = ()
     for body in raw:
         details = body.pop("_rankingScoreDetails")
-        hit = Hit(body, details, body.pop("_rankingScore"), share)
         names = tuple(details)
         shape = shapes.get(names)
         if shape is None:
             shape = shapes[names] = _shape(details)
         parts: list[Any] = []
-        for part, name in shape:
-            if part is _typo:
-                hit.typo_group = tuple(parts)
-            elif name == "proximity":
-                hit.proximity_at = len(parts)
-            part(details[name], parts)
-        seq = details.pop(SEQ_RULE, None)
-        if seq is not None:
-            hit.seq = seq["value"] or ""
-        parts.append(hit.seq)
+        append = parts.append
+        for part, name in shape.parts:
+            if part is _score:  # the most frequent one, without a call
+                append(_rounded(details[name]["score"]))
+            else:
+                part(details[name], parts)
+        last = details.pop(SEQ_RULE, None)
+        seq = "" if last is None else last["value"] or ""
+        append(seq)
+        key = tuple(parts)
+        typo_group = None if shape.typo_at is None else key[: shape.typo_at]
         # A shard's own order stands even where sub-buckets do not show in the details (exactness, 1 m of geo).
-        before = hit.key = max(before, tuple(parts)) if before else tuple(parts)
-        hits.append(hit)
+        if key < before:
+            key = before
+        before = key
+        hits.append(
+            Hit(body, details, body.pop("_rankingScore"), share, key, seq, typo_group, shape.proximity_at)
+        )
     return hits
 
 
@@ -118,7 +134,17 @@ def _key_of(hit: Hit) -> Key:
 # --- one part of the key per rule; smaller is better ----------------------------------------------
 
 _Part = Callable[[Any, list[Any]], None]
-_Shape = list[tuple[_Part, str]]
+#: a score's part: compared to twelve digits, since nodes add up in different orders; few scores are ever seen
+_rounded = lru_cache(maxsize=8192)(lambda score: -round(score, 12))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The rules of a hit in their order, and how to compare each. Places are those in the key."""
+
+    parts: list[tuple[_Part, str]]
+    typo_at: int | None
+    proximity_at: int | None
 
 
 def _words(detail: Any, parts: list[Any]) -> None:
@@ -130,12 +156,12 @@ def _typo(detail: Any, parts: list[Any]) -> None:
 
 
 def _score(detail: Any, parts: list[Any]) -> None:
-    parts.append(-round(detail["score"], 12))
+    parts.append(_rounded(detail["score"]))
 
 
 def _attribute(detail: Any, parts: list[Any]) -> None:
-    parts.append(-round(detail["attributeRankingOrderScore"], 12))
-    parts.append(-round(detail["queryWordDistanceScore"], 12))
+    parts.append(_rounded(detail["attributeRankingOrderScore"]))
+    parts.append(_rounded(detail["queryWordDistanceScore"]))
 
 
 def _exactness(detail: Any, parts: list[Any]) -> None:
@@ -198,9 +224,15 @@ _PARTS: dict[str, _Part] = {
 }
 
 
+#: those of one part; the others have two
+_SINGLE = frozenset({_words, _typo, _score, _skipped})
+
+
 def _shape(details: dict[str, Any]) -> _Shape:
-    """The rules of a hit in their order, and how to compare each; the sequence rule is added by the caller."""
-    shape: _Shape = []
+    """The shape of hits with these details; the sequence rule is added by the caller."""
+    parts: list[tuple[_Part, str]] = []
+    typo_at = proximity_at = None
+    width = 0
     for name, detail in sorted(details.items(), key=lambda item: item[1]["order"]):
         if name == SEQ_RULE:
             continue
@@ -213,5 +245,10 @@ def _shape(details: dict[str, Any]) -> _Shape:
                 part = _ascending if ascending else _descending
             else:
                 continue
-        shape.append((part, name))
-    return shape
+        if part is _typo:
+            typo_at = width
+        elif name == "proximity":
+            proximity_at = width
+        parts.append((part, name))
+        width += 1 if part in _SINGLE else 2
+    return _Shape(parts, typo_at, proximity_at)

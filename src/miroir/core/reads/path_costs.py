@@ -15,7 +15,7 @@ from miroir.core.reads.scores import fold, ranks_of
 
 _CLOSE = 1e-9
 #: A concatenation costs at least so many typos; below, all ways are equally long.
-_CONCATENATED = 2
+CONCATENATED = 2
 
 
 def repair_proximity(lists: Sequence[list[Hit]], searchable_count: int) -> None:
@@ -24,7 +24,7 @@ def repair_proximity(lists: Sequence[list[Hit]], searchable_count: int) -> None:
     for hits in lists:
         for hit in hits:
             at = hit.proximity_at
-            if at is None or hit.details.get("typo", {}).get("typoCount", 0) < _CONCATENATED:
+            if at is None or hit.details.get("typo", {}).get("typoCount", 0) < CONCATENATED:
                 continue
             solved = _solved(hit, searchable_count)
             if solved is not None:

@@ -11,6 +11,7 @@ from miroir.core.reads.count_bodies import above, count_only, deeper, distinct_v
 from miroir.core.reads.covering import Share
 from miroir.core.reads.distinct import ValueKey, deduplicate, duplicates_filter, has_many_values
 from miroir.core.reads.facet_merge import FacetSum
+from miroir.core.reads.first_ask import first_limit, suffices
 from miroir.core.reads.hybrid_merge import mix
 from miroir.core.reads.merging import Hit, merge
 from miroir.core.reads.scores import searchable_count
@@ -66,10 +67,7 @@ class Ranker:
         further = _deeper
         leveled = await self._frequency.search(reading, plan)
         if leveled is None:
-            answers = await self._scatter.ask(
-                reading, lambda share, _: Ask("/search", node_search(plan, share))
-            )
-            lists = [hits_of(plan, answer.value["hits"], place) for place, answer in enumerate(answers)]
+            answers, lists = await self._page(reading, plan)
         else:
             lists, plan = leveled.lists, leveled.plan
             answers = await self._scatter.ask(
@@ -120,6 +118,18 @@ class Ranker:
                     return listed
             await self._cut(reading, ranked, threshold, counted=counted)
         return ranked
+
+    async def _page(self, reading: Reading, plan: SearchPlan) -> tuple[list[Answer], list[list[Hit]]]:
+        """The answers of all shares and their hits: as many as the page needs."""
+        answers = await self._scatter.ask(
+            reading,
+            lambda share, _: Ask("/search", node_search(plan, share) | {"limit": first_limit(plan, share)}),
+        )
+        lists = [hits_of(plan, answer.value["hits"], place) for place, answer in enumerate(answers)]
+        if suffices(plan, lists, [first_limit(plan, answer.share) for answer in answers]):
+            return answers, lists
+        answers = await self._scatter.ask(reading, lambda share, _: Ask("/search", node_search(plan, share)))
+        return answers, [hits_of(plan, answer.value["hits"], place) for place, answer in enumerate(answers)]
 
     async def _listed(self, reading: Reading, plan: SearchPlan) -> Ranked | None:
         """By looking at everything that matches; None where there is too much of it."""
