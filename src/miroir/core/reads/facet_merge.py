@@ -142,7 +142,7 @@ class FacetSum:
             strings.sort(key=lambda item: (item[1], item[0][1]), reverse=True)
         else:
             if candidates <= _TEXT_ORDER_CANDIDATES:
-                shown = self._shown[field]
+                shown = self._shown.get(field, {})
                 numbers.sort(key=lambda item: shown[item[0]][1])
             else:
                 numbers.sort(key=lambda item: item[0][1])
