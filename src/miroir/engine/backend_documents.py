@@ -133,7 +133,7 @@ def _list(state: State, call: Call) -> Answer:
     )
     if args.ids is not None:
         named = (index.docids.get(text) for text in args.ids)
-        found &= BitMap(docid for docid in named if docid is not None)
+        found = found & BitMap(docid for docid in named if docid is not None)  # a filter may give a set of the index
     page: Iterable[int] = islice(found, args.offset, args.offset + args.limit)
     criteria: Sequence[Sort] = ()
     if args.sort:
