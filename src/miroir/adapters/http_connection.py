@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from typing import cast
 
 import httptools
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+#: SO_LINGER: on, for no time at all
+_NO_GOODBYE = struct.pack("ii", 1, 0)
 #: Below this a body is copied behind its head: one buffer, one system call.
 _JOINED_BYTES = 64 << 10
 
@@ -107,8 +111,12 @@ class Connection(asyncio.Protocol):
                 answer.set_exception(error)
 
     def close(self) -> None:
-        """Drop the connection at once; an exchange under way fails."""
+        """Drop the connection at once; an exchange under way fails, and what was not sent of it never is."""
         if self._transport is not None:
+            if self._answer is not None:
+                # Else the kernel would go on sending a question that nobody asks any more.
+                socket_ = self._transport.get_extra_info("socket")
+                socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_GOODBYE)
             self._transport.abort()
         self._gone(CutError("connection closed"))
 

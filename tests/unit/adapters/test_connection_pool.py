@@ -239,3 +239,38 @@ def test_headers_cannot_be_smuggled(run: Run) -> None:
             assert server.accepted == 0
 
     run(main())
+
+
+def test_a_question_that_is_given_up_does_not_arrive_later(run: Run) -> None:
+    """A node that stood still reads on after we have gone: it gets no more of what was asked."""
+    size = 64 << 20
+
+    async def main() -> None:
+        given_up, ended = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def stalled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await given_up.wait()
+            got = 0
+            try:
+                while piece := await reader.read(1 << 20):
+                    got += len(piece)
+            except ConnectionResetError:
+                ended.set_result(got)
+            else:
+                ended.set_exception(AssertionError(f"{got} bytes, and a polite end"))
+            writer.transport.abort()
+
+        server = await asyncio.start_server(stalled, "127.0.0.1", 0)
+        nodes = HttpNodes("secret")
+        nodes.set_address(NODE, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        try:
+            with pytest.raises(NodeError, match="did not answer"):
+                await ask(nodes, bytes(size), 0.2)
+            given_up.set()
+            assert await asyncio.wait_for(ended, 10) < size
+        finally:
+            await nodes.close()
+            server.close()
+            await rounds()
+
+    run(main())

@@ -25,6 +25,14 @@ class Nodes:
     def __init__(self, documents: dict[str, int]) -> None:
         self.held = {"old": dict(documents), "new": dict(documents)}
         self.read = 0
+        self.ours: bool | None = True
+
+    async def newest_task(self, node: str, physical: str) -> int:
+        return 7
+
+    async def only_ours_since(self, node: str, physical: str, task: int) -> bool | None:
+        assert task == 7
+        return self.ours
 
     async def digests(self, node: str, physical: str, key: str, shards: Collection[int]) -> dict[str, bytes]:
         return {one["id"]: digest(one) for one in await self.documents(node, physical, list(self.held[node]))}
@@ -108,6 +116,24 @@ def test_under_the_hold_only_what_changed_is_read() -> None:
         for _ in range(3):
             await comparison.ahead(COPY, SOURCE, "id")
         assert not comparison.is_due(COPY), "writes that never rest do not keep a move from its end"
+
+    asyncio.run(main())
+
+
+def test_what_was_read_before_a_late_request_came_says_nothing() -> None:
+    async def main() -> None:
+        nodes, log, comparison = pair({"1": 1, "2": 2})
+        log.changed = set()
+        await comparison.ahead(COPY, SOURCE, "id")
+        nodes.ours = None
+        assert await comparison.is_equal(COPY, SOURCE, "id") is None, "not before it has ended"
+        assert not comparison.is_due(COPY)
+        nodes.ours, nodes.held["new"]["1"] = False, 0
+        assert await comparison.is_equal(COPY, SOURCE, "id") is None
+        assert comparison.is_due(COPY)
+        for _ in range(3):
+            await comparison.ahead(COPY, SOURCE, "id")
+        assert await comparison.is_equal(COPY, SOURCE, "id") is False, "at last all is read under the hold"
 
     asyncio.run(main())
 

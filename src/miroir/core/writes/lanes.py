@@ -74,6 +74,7 @@ class NodeTask:
     kind: str = ""
     ops: tuple[int, int] | None = None
     error: dict[str, Any] | None = None
+    shards: tuple[int, ...] | None = None  #: of a request about whole shards; empty: all of them
 
 
 @dataclass(frozen=True, slots=True)

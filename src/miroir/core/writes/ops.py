@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 
 
@@ -68,11 +69,26 @@ BARRIERS = frozenset(
 )
 
 _PREFIX = "miroir-op-"
+_SHARDS_PREFIX = "miroir-shards-"
+_NAMED_SHARDS_MAX = 64
 
 
 def tag(first: int, last: int) -> str:
     """`customMetadata` of a node request that carries ops `first` to `last` of one index."""
     return f"{_PREFIX}{first}-{last}"
+
+
+def shards_tag(what: str, shards: Collection[int]) -> str:
+    """`customMetadata` of a node request that is about whole shards; with too many to name, about all."""
+    named = ".".join(map(str, sorted(shards))) if len(shards) <= _NAMED_SHARDS_MAX else ""
+    return f"{_SHARDS_PREFIX}{what}:{named}"
+
+
+def parse_shards_tag(metadata: object) -> tuple[int, ...] | None:
+    """Shards of such a tag, none for all of them; None for anything else."""
+    if not isinstance(metadata, str) or not metadata.startswith(_SHARDS_PREFIX):
+        return None
+    return tuple(int(one) for one in metadata.rpartition(":")[2].split(".") if one.isdecimal())
 
 
 def parse_tag(metadata: object) -> tuple[int, int] | None:

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 from miroir.core.moves.operation_records import CopyRecord
 from miroir.core.writes.document_ids import document_ids
+from miroir.ports.nodes import NodeError
 from miroir.services.moves.held_ops import HeldOps
-from miroir.services.moves.shard_calls import ShardCalls, digest
+from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls, digest
 from miroir.services.moves.sources import Source
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ _AGAIN_MAX = 2000
 #: comparisons ahead of the hold; then whatever changed meanwhile is read again under it
 _AHEAD_MAX = 4
 _PAGE = 1000
+_AGAIN = -2  #: no task: whatever was read is void
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class _Seen:
     attempts: int  #: of the copy: begun again, it is another one
     rounds: int
     suspects: set[str]
+    task: int  #: the target's newest before it was read
 
 
 class Comparison:
@@ -54,7 +57,7 @@ class Comparison:
     def is_due(self, copy: CopyRecord) -> bool:
         """Whether the copies are to be compared (again) before the hold."""
         seen = self._of(copy)
-        if seen is None:
+        if seen is None or seen.task == _AGAIN:
             return True
         if seen.rounds >= _AHEAD_MAX:
             return False
@@ -69,6 +72,7 @@ class Comparison:
         """Compare while writes go on. Both sides have applied everything up to the watermark."""
         watermark = self.watermark(copy)
         before = self._of(copy)
+        task = await self._calls.newest_task(copy.target, copy.physical)
         ours, theirs = await self._both(
             *(
                 self._calls.digests(node, copy.physical, primary_key, copy.shards)
@@ -77,18 +81,30 @@ class Comparison:
         )
         suspects = {one for one in ours.keys() | theirs.keys() if ours.get(one) != theirs.get(one)}
         rounds = 1 if before is None else before.rounds + 1
-        self._seen[copy.id] = _Seen(watermark, copy.attempts, rounds, suspects)
+        self._seen[copy.id] = _Seen(watermark, copy.attempts, rounds, suspects, task)
         del self._next[copy.id, copy.attempts]
 
-    async def is_equal(self, copy: CopyRecord, source: Source, primary_key: str) -> bool:
-        """Whether the copies are equal. Nothing is written meanwhile, everything has been applied on both sides."""
+    async def is_equal(self, copy: CopyRecord, source: Source, primary_key: str) -> bool | None:
+        """Whether the copies are equal; None when that cannot be said now.
+
+        Nothing is written meanwhile, everything has been applied on both sides. But a request of ours that was given
+        up may have come late: then what was read ahead says nothing.
+        """
         nodes = (source.nodes[0], copy.target)
+        seen = self._of(copy)
+        ours_alone = seen and await self._calls.only_ours_since(copy.target, copy.physical, seen.task)
+        if seen is not None and ours_alone is None:
+            return None
+        if seen is not None and not ours_alone:
+            if seen.rounds < _AHEAD_MAX:
+                seen.task = _AGAIN
+                return None
+            seen = None
         ours, theirs = await self._both(
             *(self._calls.count(node, copy.physical, copy.shards) for node in nodes)
         )
         if ours != theirs:
             return False
-        seen = self._of(copy)
         changed = None if seen is None else self._held.changed_ids(copy, seen.watermark)
         if seen is None or changed is None:
             every = [self._calls.digests(node, copy.physical, primary_key, copy.shards) for node in nodes]
@@ -116,8 +132,17 @@ class Comparison:
 
     async def _both(self, first: Awaitable[T], second: Awaitable[T]) -> tuple[T, T]:
         """Both sides at once; a failure of one is raised when the other has ended, not in the middle of it."""
-        found = await asyncio.gather(first, second, return_exceptions=True)
-        for one in found:
-            if isinstance(one, BaseException):
-                raise one
-        return found[0], found[1]  # type: ignore[return-value]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_caught(side)) for side in (first, second)]
+        ours, theirs = (task.result() for task in tasks)
+        for found in (ours, theirs):
+            if isinstance(found, NodeError | NodeRefusedError):
+                raise found
+        return ours, theirs  # type: ignore[return-value]
+
+
+async def _caught(work: Awaitable[T]) -> T | NodeError | NodeRefusedError:
+    try:
+        return await work
+    except (NodeError, NodeRefusedError) as error:
+        return error

@@ -25,6 +25,7 @@ from miroir.services.cluster import Cluster
 from miroir.services.moves.comparison import Comparison
 from miroir.services.moves.copy_pages import CopyPages
 from miroir.services.moves.held_ops import HeldOps
+from miroir.services.moves.late import LateArrivals
 from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls
 from miroir.services.moves.sources import Cut, Source, SourceReader
 from miroir.services.moves.standing import Standing
@@ -74,6 +75,7 @@ class Copier:
         self.ended: Callable[[CopyRecord], None] = lambda copy: None
         #: (layout, shards): copied from the other layout without a comparison
         self.unverified: Callable[[str, Collection[int]], None] = lambda layout, shards: None
+        self.late = LateArrivals(cluster, lambda physical, node, shards: None)
         self.trusted: Callable[[NodeId], Awaitable[bool]] = (
             _trust  #: whether a node has the disk it is known by
         )
@@ -96,6 +98,8 @@ class Copier:
 
     def node_lost(self, node: str) -> None:
         """The node lost its disk: what was copied to it is gone."""
+        self._calls.forget(node)
+        self.late.forget(node)
         self._again.update(n for n, copy in self.copies.items() if copy.target == node and copy.active)
 
     def needed_from(self) -> dict[str, int]:
@@ -316,16 +320,19 @@ class Copier:
         index = self._cluster.index_of(copy.physical)
         if index is not None and index.exact and index.primary_key is not None:
             await self._pages.write_ghosts(copy, index.primary_key, source)
+        newest = await self._calls.newest_task(copy.target, copy.physical)
         equal = await self._equal(copy, source)
         # One that lost its disk since its last probe would agree with anything that is empty.
         for node in (*source.nodes, copy.target):
             if not await self.trusted(NodeId(node)):
                 return False
+        if equal is None:
+            return False
         if not equal:
             log.warning("copies_differ", copy=copy.id, index=copy.physical, node=copy.target)
             await self._begin_again(copy)
             return True
-        return await self._flip(copy)
+        return await self._flip(copy, newest)
 
     def _at_rest(self, copy: CopyRecord, source: Source) -> bool:
         """Whether source and target have applied every op of the index."""
@@ -335,7 +342,7 @@ class Copier:
             and self._standing.at_rest(copy.physical, copy.target)
         )
 
-    async def _equal(self, copy: CopyRecord, source: Source) -> bool:
+    async def _equal(self, copy: CopyRecord, source: Source) -> bool | None:
         index = self._cluster.index_of(copy.physical)
         if index is None or index.primary_key is None:
             return True
@@ -344,7 +351,8 @@ class Copier:
             return True
         return await self._comparison.is_equal(copy, source, index.primary_key)
 
-    async def _flip(self, copy: CopyRecord) -> bool:
+    async def _flip(self, copy: CopyRecord, newest: int) -> bool:
+        """`newest` task of the target: what comes after it was not compared."""
         async with self._cluster.changing:
             if copy.id in self._again or NodeId(copy.target) not in self._cluster.live:
                 return False
@@ -356,6 +364,7 @@ class Copier:
                 copy.physical, after, lambda tx: tx.put(Table.COPIES, (copy.id,), encode(done))
             )
             self._delivery.raise_floor(copy.physical, copy.target)
+            self.late.fence(copy.physical, copy.target, copy.shards, newest)
             log.info("shards_moved", index=copy.physical, node=copy.target, shards=len(copy.shards))
             self._ended(done)
         return True

@@ -14,6 +14,7 @@ from miroir.core.moves.operation_records import CopyRecord
 from miroir.core.records import IndexState, PlacementRecord
 from miroir.core.topology import ReplicaState
 from miroir.core.writes.node_settings import node_settings
+from miroir.core.writes.ops import shards_tag
 from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls
 from miroir.services.moves.sources import Source, SourceReader
 
@@ -35,7 +36,9 @@ class CopyPages:
                 wanted = node_settings(index.settings, exact=index.exact)
                 await _must(self._calls.configure(target, physical, wanted), target, "settings")
             if await self._calls.count(target, physical, copy.shards):
-                wiping = self._calls.delete_shards(target, physical, copy.shards, _tag(copy))
+                wiping = self._calls.delete_shards(
+                    target, physical, copy.shards, shards_tag("copy", copy.shards)
+                )
                 await _must(wiping, target, "deleting what was there")
         if index.primary_key is None:
             return []
@@ -53,7 +56,9 @@ class CopyPages:
         names = list(by_id)
         taken, lines = fitting([by_id[name] for name in names], limits.page_bytes)
         if taken:
-            writing = self._calls.write(copy.target, copy.physical, primary_key, lines, _tag(copy))
+            writing = self._calls.write(
+                copy.target, copy.physical, primary_key, lines, shards_tag("copy", copy.shards)
+            )
             await _must(writing, copy.target, "writing a page")
         last = page[-1] if taken == len(names) else names[taken - 1]
         further = msgspec.structs.replace(
@@ -70,12 +75,16 @@ class CopyPages:
         theirs = await self._calls.ghosts(copy.target, copy.physical, primary_key)
         surplus = sorted(theirs.keys() - ours.keys())
         if surplus:
-            deleting = self._calls.delete_ids(copy.target, copy.physical, surplus, _tag(copy))
+            deleting = self._calls.delete_ids(
+                copy.target, copy.physical, surplus, shards_tag("copy", copy.shards)
+            )
             await _must(deleting, copy.target, "deleting hidden documents")
         changed = [ghost for name, ghost in sorted(ours.items()) if theirs.get(name) != ghost]
         if changed:
             lines = b"".join(orjson.dumps(ghost, option=orjson.OPT_APPEND_NEWLINE) for ghost in changed)
-            writing = self._calls.write(copy.target, copy.physical, primary_key, lines, _tag(copy))
+            writing = self._calls.write(
+                copy.target, copy.physical, primary_key, lines, shards_tag("copy", copy.shards)
+            )
             await _must(writing, copy.target, "writing hidden documents")
 
 
@@ -83,10 +92,6 @@ async def _must(work: Awaitable[dict[str, Any] | None], node: str, what: str) ->
     error = await work
     if error is not None:
         raise NodeRefusedError(node, what, str(error.get("code")))
-
-
-def _tag(copy: CopyRecord) -> str:
-    return f"miroir-copy-{copy.id}"
 
 
 def _pause_s(documents: int, size: int, took_s: float, limits: MoveLimits) -> float:

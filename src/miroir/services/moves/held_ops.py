@@ -11,7 +11,7 @@ import orjson
 from miroir.core.moves.operation_records import CopyRecord
 from miroir.core.records import Resolution
 from miroir.core.writes.document_ids import document_ids
-from miroir.core.writes.ops import Action
+from miroir.core.writes.ops import Action, shards_tag
 from miroir.services.cluster import Cluster
 from miroir.services.moves.shard_calls import ShardCalls
 from miroir.services.writes.node_requests import RequestWriter
@@ -88,7 +88,7 @@ class HeldOps:
 
     async def send(self, calls: ShardCalls, copy: CopyRecord, batch: Batch) -> dict[str, Any] | None:
         """Bring a batch to the target; returns the error of the node's task."""
-        tag = f"miroir-copy-{copy.id}"
+        tag = shards_tag("copy", copy.shards)
         node, physical = copy.target, copy.physical
         if batch.action is Action.CLEAR:
             return await calls.delete_shards(node, physical, copy.shards, tag)

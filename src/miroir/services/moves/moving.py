@@ -12,6 +12,7 @@ from miroir.ports.store import Store
 from miroir.services.moves.cluster_sight import ClusterSight
 from miroir.services.moves.copier import Copier
 from miroir.services.moves.held_ops import HeldOps
+from miroir.services.moves.late import LateArrivals
 from miroir.services.moves.layout_check import LayoutCheck
 from miroir.services.moves.layouts import Layouts
 from miroir.services.moves.operations import Operations
@@ -54,6 +55,8 @@ class Moving:
             rng,
         )
         self.copier.trusted = writes.prober.is_itself
+        self.copier.late = LateArrivals(cluster, self._spoil)
+        writes.delivery.look = self.copier.late.look
         self.retiring = Retiring(cluster, writes.delivery, calls, reader_timeout_s=limits.reader_timeout_s)
         self._writes = writes
         sight = ClusterSight(cluster, writes.limits.replication_factor)
@@ -94,6 +97,11 @@ class Moving:
     async def run(self) -> None:
         """Until cancelled."""
         await self.operations.run()
+
+    def _spoil(self, physical: str, node: str, shards: set[int]) -> None:
+        self.on_incident(node)
+        self._writes.completion.sights.spoil(physical, node, shards)
+        self._writes.completion.lane_moved(physical, node)
 
     def _joined(self, node: NodeId) -> None:
         self._writes.prober.add(node)

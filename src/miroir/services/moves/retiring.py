@@ -9,6 +9,7 @@ import structlog
 
 from miroir.core.moves import copying
 from miroir.core.topology import NodeId, NodeLifecycle, ReplicaState
+from miroir.core.writes.ops import shards_tag
 from miroir.ports.nodes import NodeError
 from miroir.services.cluster import Cluster
 from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls
@@ -80,7 +81,7 @@ class Retiring:
             await self._calls.drop_index(node, physical)
             self._delivery.end(physical, node)
             return True
-        error = await self._calls.delete_shards(node, physical, retired, "miroir-retire")
+        error = await self._calls.delete_shards(node, physical, retired, shards_tag("retire", retired))
         if error is not None:
             raise NodeRefusedError(node, "deleting shards", str(error.get("code")))
         return not await self._calls.count(node, physical, retired)

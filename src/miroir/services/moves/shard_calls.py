@@ -14,11 +14,15 @@ import orjson
 from miroir.core.reads.covering import ghosts_only, shard_filter
 from miroir.core.topology import NodeId
 from miroir.core.writes.document_ids import document_ids
+from miroir.core.writes.ops import parse_shards_tag
 from miroir.errors import MiroirError
 from miroir.ports.nodes import NodeRequest, NodeResponse, NodeTransport
 from miroir.services.writes.node_requests import error_of, task_uid
 
 _ALL = 2**31 - 1
+#: tasks of an index that are looked at before readers go to a copy, and tasks of ours that are remembered of a node
+_LOOKED_BACK = 1000
+_OWN_MAX = 10_000
 _POLL_FIRST_S = 0.01
 _POLL_LAST_S = 0.5
 
@@ -46,6 +50,11 @@ class ShardCalls:
         self._transport = transport
         self._timeout_s = self.timeout_s = timeout_s
         self._fetch_documents = fetch_documents
+        self._own: dict[str, dict[int, None]] = {}  #: node -> newest tasks that we asked for and heard of
+
+    def forget(self, node: str) -> None:
+        """The node begins anew: its tasks are numbered from the start."""
+        self._own.pop(node, None)
 
     async def healthy(self, node: str) -> bool:
         """Whether the node answers its health route with 200."""
@@ -69,6 +78,32 @@ class ShardCalls:
                 return 0
             raise NodeRefusedError(node, "counting documents", code)
         return int(orjson.loads(answer.body)["total"])
+
+    async def newest_task(self, node: str, physical: str) -> int:
+        """Number of the newest task of the index, -1 without one."""
+        tasks = await self._tasks(node, physical, 1)
+        return -1 if not tasks else int(tasks[0]["uid"])
+
+    async def only_ours_since(self, node: str, physical: str, task: int) -> bool | None:
+        """Whether all writes of shards after `task` are ours, answered and ended; None when some have not ended."""
+        tasks = [one for one in await self._tasks(node, physical, _LOOKED_BACK) if one["uid"] > task]
+        if any(one["status"] in ("enqueued", "processing") for one in tasks):
+            return None
+        known = self._own.get(node, {})
+        foreign = (
+            one["uid"] not in known and parse_shards_tag(one.get("customMetadata")) is not None
+            for one in tasks
+        )
+        return len(tasks) < _LOOKED_BACK and not any(foreign)
+
+    async def _tasks(self, node: str, physical: str, limit: int) -> list[dict[str, Any]]:
+        query = urlencode({"indexUids": physical, "limit": limit})
+        request = NodeRequest(NodeId(node), "GET", "/tasks", query, content_type=None)
+        answer = await self._transport.send(request, deadline=self._deadline())
+        if answer.status != 200:
+            raise NodeRefusedError(node, "listing tasks", error_of(answer.body)["code"])
+        tasks: list[dict[str, Any]] = orjson.loads(answer.body)["results"]
+        return tasks
 
     async def sizes(self, node: str) -> NodeSizes:
         """How much the node holds."""
@@ -177,6 +212,10 @@ class ShardCalls:
             uid = task_uid(answer.body)
         except ValueError:
             raise NodeRefusedError(node, request.path, "no_task_uid") from None
+        own = self._own.setdefault(node, {})
+        own[uid] = None
+        if len(own) > _OWN_MAX:
+            del own[next(iter(own))]
         wait_s = _POLL_FIRST_S
         while True:
             answer = await self._send(node, "GET", f"/tasks/{uid}")

@@ -6,7 +6,7 @@ Only lanes that moved are looked at, and all that lag once a second, or when a n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 import structlog
@@ -45,11 +45,16 @@ class LaneSights:
         self._now_ns = now_ns
         self._moved: dict[Key, None] = {}
         self._last_done: dict[str, int] = {}
+        self._spoilt: dict[Key, set[int]] = {}
         self._lost_nodes: dict[str, asyncio.Future[None]] = {}
 
     def moved(self, physical: str, node: str) -> None:
         """The lane is not what it was."""
         self._moved[physical, node] = None
+
+    def spoil(self, physical: str, node: str, shards: Collection[int]) -> None:
+        """Something changed these replicas that is in no log."""
+        self._spoilt.setdefault((physical, node), set()).update(shards)
 
     def note_done(self, op: int) -> None:
         """An op has ended."""
@@ -90,6 +95,10 @@ class LaneSights:
             track = self._delivery().tracks.get(key)
             if track is not None:
                 self._look_at(found, key, track)
+        for (physical, node), shards in self._spoilt.items():
+            if not self._lose(found, physical, node, shards):
+                log.error("only_copy_spoilt", node=node, index=physical, shards=len(shards))
+        self._spoilt.clear()
         self._look_at_lost_nodes(found)
 
     def _unread(self) -> Iterator[Key]:
@@ -139,14 +148,14 @@ class LaneSights:
         too_old = self._now_ns() - op.accepted_at > self._limits.log_age_s * 1e9
         return too_old or self._log.payload_bytes > self._limits.log_bytes_max * _LOG_FULL
 
-    def _lose(self, found: Round, physical: str, node: str) -> bool:
-        """The lane cannot be replayed: its replicas are stale, but for those that are the only ones to be read."""
+    def _lose(self, found: Round, physical: str, node: str, only: Collection[int] | None = None) -> bool:
+        """The node's replicas (of `only` these shards) are stale, but for those that are the only ones to be read."""
         record = self._cluster.placement.get(physical)
         unread = self._is_unread(physical)
         before = len(found.stale.get(physical, {}).get(node, ()))
         for shard, replicas in enumerate(record.shards if record is not None else ()):
             others = unread or any(s is ReplicaState.IN_SYNC for n, s in replicas.items() if n != node)
-            if replicas.get(node) is ReplicaState.IN_SYNC and others:
+            if replicas.get(node) is ReplicaState.IN_SYNC and others and (only is None or shard in only):
                 found.stale.setdefault(physical, {}).setdefault(node, set()).add(shard)
         return len(found.stale.get(physical, {}).get(node, ())) > before
 

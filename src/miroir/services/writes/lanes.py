@@ -46,6 +46,7 @@ class Watch:
     node: NodeId
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     start: int | None = None
+    first: int = 0  #: the newest task when watching began
     running: bool = False
     settled: set[int] = field(default_factory=set)
 
@@ -73,10 +74,10 @@ class Delivery:
         self._transport = transport
         self._cluster = cluster
         self._writer = writer
-        self._limits = limits
-        self._rng = rng
-        self._ended = ended
-        self._changed = changed
+        self._limits, self._rng = limits, rng
+        self._ended, self._changed = ended, changed
+        #: hears of every task a node shows: physical, node, task, the newest task when watching began
+        self.look: Callable[[str, NodeId, NodeTask, int], None] = lambda physical, node, task, first: None
         self.tracks = Tracks()
         self._watches: dict[NodeId, Watch] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -351,7 +352,7 @@ class Delivery:
             newest = await self._list(watch.node, "limit=1")
             if newest is None:
                 return False
-            watch.start = min((task.uid for _, task in newest), default=0)
+            watch.start = watch.first = min((task.uid for _, task in newest), default=0)
         self._look_back(watch)
         limit = self._limits.poll_tasks_max
         asked_from = watch.start
@@ -363,6 +364,7 @@ class Delivery:
         for physical, task in listed:
             if task.uid in watch.settled:
                 continue
+            self.look(physical, watch.node, task, watch.first)
             track = self.tracks.get((physical, watch.node))
             done, outcomes = (True, []) if track is None else track.lane.observe(task)
             if done:

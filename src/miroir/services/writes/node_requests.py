@@ -15,7 +15,7 @@ from miroir.core.records import OpRecord, Resolution
 from miroir.core.topology import NodeId
 from miroir.core.writes.document_ids import document_ids
 from miroir.core.writes.lanes import LaneOp, NodeTask, Request
-from miroir.core.writes.ops import Action, parse_tag
+from miroir.core.writes.ops import Action, parse_shards_tag, parse_tag
 from miroir.core.writes.rendering import Lines, in_sequence, render_documents, split_ids
 from miroir.core.writes.task_state import touched
 from miroir.ports.nodes import NodeRequest
@@ -27,7 +27,7 @@ from miroir.services.writes.stored_documents import StoredDocuments
 #: A lane counts up to three steps per op: making the index, or an edition's deletions; ghosts; the op itself.
 #: The last step of an op always has the last number: its end is the end of the op.
 STEPS = 3
-_TASK_KINDS = frozenset({"documentAdditionOrUpdate", "documentDeletion", "settingsUpdate"})
+_TASK_KINDS = frozenset({"documentAdditionOrUpdate", "documentDeletion", "settingsUpdate", "indexDeletion"})
 
 
 def last_step(op: int) -> int:
@@ -258,7 +258,8 @@ def parse_tasks(body: bytes) -> list[tuple[str, NodeTask]]:
             continue
         ops = parse_tag(item.get("customMetadata"))
         known = kind if kind in _TASK_KINDS else ""
-        found.append((index, NodeTask(item["uid"], item["status"], known, ops, item.get("error"))))
+        shards = parse_shards_tag(item.get("customMetadata"))
+        found.append((index, NodeTask(item["uid"], item["status"], known, ops, item.get("error"), shards)))
     return found
 
 

@@ -1,0 +1,65 @@
+"""Requests of copies and deletions that reach a node after everything they belong to is over.
+
+A request whose answer never came may lie in a stopped process or a slow network, and act when its shards have long been
+read. It cannot be called back, but it is seen: every such request is tagged with its shards, and a copy is switched to
+only when the node has nothing of the kind left to do. What comes after that, with shards that are in sync by then, was
+late: those replicas are rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from miroir.core.topology import NodeId, ReplicaState
+from miroir.core.writes.lanes import NodeTask
+from miroir.services.cluster import Cluster
+
+log = structlog.get_logger()
+
+
+class LateArrivals:
+    """Judges the tasks that watchers of nodes see."""
+
+    def __init__(self, cluster: Cluster, spoil: Callable[[str, str, set[int]], None]) -> None:
+        """`spoil` (physical, node, shards): these replicas must be rebuilt."""
+        self._cluster = cluster
+        self._spoil = spoil
+        #: (physical, node) -> shard -> newest task of the node when reads went to it
+        self._fences: dict[tuple[str, str], dict[int, int]] = {}
+
+    def fence(self, physical: str, node: str, shards: tuple[int, ...], task: int) -> None:
+        """The shards are in sync now; tasks up to `task` are known."""
+        self._fences.setdefault((physical, node), {}).update(dict.fromkeys(shards, task))
+
+    def forget(self, node: str) -> None:
+        """The node begins anew, and so do the numbers of its tasks."""
+        self._fences = {key: fence for key, fence in self._fences.items() if key[1] != node}
+
+    def look(self, physical: str, node: NodeId, task: NodeTask, first: int) -> None:
+        """A task of the node; `first` is the newest it had when this process began to look."""
+        touched = self._touched(physical, task)
+        if not touched:
+            return
+        fences = self._fences.get((physical, node), {})
+        placed = self._cluster.placement[physical].shards
+        late = {
+            shard
+            for shard in touched
+            if placed[shard].get(node) is ReplicaState.IN_SYNC and task.uid > fences.get(shard, first)
+        }
+        if late:
+            log.error("request_arrived_late", node=node, index=physical, task=task.uid, shards=len(late))
+            self._spoil(physical, node, late)
+
+    def _touched(self, physical: str, task: NodeTask) -> set[int]:
+        """Shards that a task of a copy, of a deletion, or of a whole index changes."""
+        if task.shards is None and task.kind != "indexDeletion":
+            return set()
+        if self._cluster.index_of(physical) is None:
+            return set()  # the index is being deleted, or is
+        count = len(self._cluster.placement[physical].shards)
+        if not task.shards:
+            return set(range(count))
+        return {shard for shard in task.shards if shard < count}
