@@ -49,6 +49,13 @@ def test_what_only_a_node_can_cut_is_left_to_nodes() -> None:
     assert question(" ".join("abcdefghijk"), {}) is None
 
 
+def test_words_beyond_those_that_a_node_reads_can_be_cut() -> None:
+    found = question("a b c d e f g h i j, k l", {}, cut=True)
+    assert found is not None
+    assert (found.text, len(found.words), found.open_end) == ("a b c d e f g h i j ", 10, False)
+    assert question('a b c d e f g h i j "k"', {}, cut=True) is None
+
+
 def test_words_left_out_keep_their_place() -> None:
     found = question("one two three", {})
     assert found is not None

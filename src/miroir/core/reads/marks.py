@@ -84,7 +84,7 @@ def question_of(index: IndexView, query: SearchQuery) -> Question | None:
     """The words of a query whose marks are shown; None where none are, or only a node can tell the words."""
     if not shows_marks(query) or "." in (index.settings.get("nonSeparatorTokens") or ()):
         return None
-    asked = question(query.q or "", index.settings)
+    asked = question(query.q or "", index.settings, cut=True)
     return None if asked is None or asked.phrase_words or not asked.words else asked
 
 

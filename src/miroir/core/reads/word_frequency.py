@@ -58,8 +58,11 @@ class Question:
         return self.text[start:end] + ("" if is_prefix else " ")
 
 
-def question(text: str, settings: Mapping[str, Any]) -> Question | None:
-    """Where the words of a query are, None where that cannot be told without a node's tokenizer."""
+def question(text: str, settings: Mapping[str, Any], *, cut: bool = False) -> Question | None:
+    """Where the words of a query are, None where that cannot be told without a node's tokenizer.
+
+    None also where there are more words than a node reads, unless they are to be `cut` as there.
+    """
     if any(character.isalnum() and not _is_plain(character) for character in text):
         return None
     if any(word in text for word in settings.get("dictionary") or ()):
@@ -84,7 +87,10 @@ def question(text: str, settings: Mapping[str, Any]) -> Question | None:
             continue
         words.append((start, end))
     if len(words) + bool(phrase_words) > _TERMS_MAX:
-        return None
+        if not cut or phrase_words:
+            return None
+        words = words[:_TERMS_MAX]
+        text = text[: words[-1][1]] + " "
     return Question(text, tuple(words), phrase_words, bool(words) and words[-1][1] == len(text))
 
 
