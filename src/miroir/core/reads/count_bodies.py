@@ -38,7 +38,7 @@ def deeper(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
     body["attributesToRetrieve"] = [plan.distinct] if plan.distinct else []
     if plan.query.distinct:
         body["distinct"] = plan.query.distinct
-    return with_filter(body, share.shard_filter, plan.filter)
+    return with_filter(body, plan.filter, share.shard_filter)
 
 
 def count_only(plan: SearchPlan, share: Share, extra: FilterValue | None = None) -> JsonObject:
@@ -47,7 +47,7 @@ def count_only(plan: SearchPlan, share: Share, extra: FilterValue | None = None)
     body["limit"] = 0
     if plan.query.facets:
         body["facets"] = list(plan.query.facets)
-    return with_filter(body, share.shard_filter, plan.filter, extra)
+    return with_filter(body, plan.filter, share.shard_filter, extra)
 
 
 def above(plan: SearchPlan, share: Share, threshold: float) -> JsonObject:
@@ -58,7 +58,7 @@ def above(plan: SearchPlan, share: Share, threshold: float) -> JsonObject:
         body["distinct"] = plan.query.distinct
     if plan.query.facets:
         body["facets"] = list(plan.query.facets)
-    return with_filter(body, share.shard_filter, plan.filter)
+    return with_filter(body, plan.filter, share.shard_filter)
 
 
 def distinct_values(plan: SearchPlan, share: Share) -> JsonObject:

@@ -34,7 +34,7 @@ def fetch_body(index: IndexView, query: DocumentsQuery, share: Share) -> JsonObj
         body["retrieveVectors"] = True
     if query.ids is not None:
         body["ids"] = list(query.ids)
-    joined = join_filters(share.shard_filter, shard_proof(index, query.filter))
+    joined = join_filters(shard_proof(index, query.filter), share.shard_filter)
     if joined is not None:
         body["filter"] = joined
     return body

@@ -32,7 +32,7 @@ def federation_count_body(
     for query in queries:
         body = matching_body(replace(query, sort=None)) | vectors_body(query, kind_of(query))
         proof = shard_proof(index, query.filter)
-        bodies.append({"indexUid": index.physical_uid, **with_filter(body, share.shard_filter, proof)})
+        bodies.append({"indexUid": index.physical_uid, **with_filter(body, proof, share.shard_filter)})
     return {"federation": federation, "queries": bodies}
 
 

@@ -240,7 +240,10 @@ def with_filter(body: JsonObject, *filters: FilterValue | None) -> JsonObject:
 
 
 def join_filters(*filters: FilterValue | None) -> FilterValue | None:
-    """AND of filter expressions: an array's outer level is AND already, a string becomes one element of it."""
+    """AND of filter expressions: an array's outer level is AND already, a string becomes one element of it.
+
+    The client's comes first: a node evaluates in order, and what comes after nothing is not even checked.
+    """
     present = [each for each in filters if not is_empty(each)]
     if not present:
         return None
@@ -290,7 +293,7 @@ def _without_unequal(node: Filter, known: frozenset[str]) -> Filter:
 
 def node_search(plan: SearchPlan, share: Share) -> JsonObject:
     """The first request to one node."""
-    return with_filter(plan.body, share.shard_filter, plan.filter)
+    return with_filter(plan.body, plan.filter, share.shard_filter)
 
 
 def only(seqs: Sequence[str]) -> str:
@@ -301,7 +304,7 @@ def only(seqs: Sequence[str]) -> str:
 def sequences(matching: Matching, share: Share, *filters: FilterValue) -> JsonObject:
     """Asks a node for the sequences of everything that matches, as the values of a facet."""
     body = matching.body | {"limit": 0, "facets": [SEQ_FIELD]}
-    return with_filter(body, share.shard_filter, matching.filter, *filters)
+    return with_filter(body, matching.filter, share.shard_filter, *filters)
 
 
 def facets_of(share: Share, facets: Sequence[str], seqs: Sequence[str]) -> JsonObject:

@@ -62,7 +62,7 @@ def negatives(text: str) -> str:
 
 def matches_of(plan: SearchPlan, share: Share) -> JsonObject:
     """Asks a node how many documents match, and with `facets` which."""
-    return with_filter({**_matching(plan), "limit": 0}, share.shard_filter, plan.filter)
+    return with_filter({**_matching(plan), "limit": 0}, plan.filter, share.shard_filter)
 
 
 def sequences_of(plan: SearchPlan, share: Share) -> JsonObject:

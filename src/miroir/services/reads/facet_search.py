@@ -41,7 +41,7 @@ class FacetSearch:
                 reading,
                 lambda share, _: Ask(
                     "/facet-search",
-                    with_filter(body, share.shard_filter, shard_proof(reading.index, query.search.filter)),
+                    with_filter(body, shard_proof(reading.index, query.search.filter), share.shard_filter),
                 ),
             )
         except NodeRefusal as refusal:
