@@ -253,6 +253,7 @@ def move_limits(config: Config) -> MoveLimits:
         request_timeout_s=config.writes.node_request_timeout_ms / 1000,
         reader_timeout_s=config.server.request_timeout_ms / 1000,
         slow_ms=moves.back_off_ms,
+        retention_s=moves.reshard_retention_s,
     )
 
 

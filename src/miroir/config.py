@@ -189,6 +189,7 @@ class RebalancerConfig(_Section, frozen=True):
     grace_s: Annotated[float, _about("a node that is down for longer is replaced", gt=0)] = 900.0
     barrier_s: Annotated[float, _about("longest wait of writes for a copy's switch", gt=0)] = 5.0
     attempts_max: Annotated[int, _about("attempts until a copy that differs is given up", ge=1)] = 10
+    reshard_retention_s: Annotated[float, _about("the layout before a reshard is kept", ge=0)] = 86_400
 
 
 class TaskStoreConfig(_Section, frozen=True):
@@ -198,9 +199,7 @@ class TaskStoreConfig(_Section, frozen=True):
     path: Annotated[str, _about("file of the sqlite store; its folder is created", min_length=1)] = (
         "miroir.db"
     )
-    dumps: Annotated[
-        str | None, _about("folder that dumps are written to; without it `dumps` beside the store")
-    ] = None
+    dumps: Annotated[str | None, _about("folder of dumps; without it `dumps` beside the store")] = None
 
 
 class LoggingConfig(_Section, frozen=True):

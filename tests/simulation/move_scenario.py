@@ -14,8 +14,11 @@ from tests.support.sim_cluster import Shape, SimCluster
 from tests.support.sim_workload import Workload
 
 
-async def run(seed: int) -> dict[str, int]:
-    """Run scenario `seed`; AssertionError says what did not hold. Returns counts of what happened."""
+async def run(seed: int, *, reshards: float = 0.1) -> dict[str, int]:
+    """Run scenario `seed`; AssertionError says what did not hold. Returns counts of what happened.
+
+    `reshards`: how many of the operations change the number of shards of an index.
+    """
     rng = random.Random(seed)
     nodes = rng.randint(2, 4)
     shape = Shape(
@@ -30,7 +33,7 @@ async def run(seed: int) -> dict[str, int]:
         async with asyncio.TaskGroup() as group:
             readers = [group.create_task(workload.reader()) for _ in range(2)]
             trouble = group.create_task(_trouble(cluster, random.Random(rng.random())))
-            moves = group.create_task(_moves(cluster, random.Random(rng.random())))
+            moves = group.create_task(_moves(cluster, random.Random(rng.random()), reshards))
             async with asyncio.TaskGroup() as clients:
                 for _ in range(rng.randint(1, 3)):
                     clients.create_task(workload.client(rng.randint(6, 16)))
@@ -59,12 +62,15 @@ async def run(seed: int) -> dict[str, int]:
             cluster.orchestrator.writes.cluster.nodes,
         )
         ended = operations(cluster).all.values()
+        read = [o.state for o in ended if o.reshard is not None and o.reshard.kept_until]
         return {
             "writes": len(workload.sent),
             "full_reads": workload.full_reads,
             "operations": len(ended),
             "documents_moved": sum(operation.documents_moved for operation in ended),
             "copied_again": sum(operation.copies_again for operation in ended),
+            "resharded": read.count(OperationState.DONE),
+            "resharded_back": read.count(OperationState.CANCELLED),
         }
 
 
@@ -74,7 +80,7 @@ async def _resume(cluster: SimCluster) -> None:
             await operations(cluster).control(operation.id, OperationState.RUNNING)
 
 
-async def _moves(cluster: SimCluster, rng: random.Random) -> None:
+async def _moves(cluster: SimCluster, rng: random.Random, reshards: float) -> None:
     """Ask for operations, pause, resume and cancel them, until cancelled."""
     while True:
         await asyncio.sleep(rng.random() * 4)
@@ -82,14 +88,20 @@ async def _moves(cluster: SimCluster, rng: random.Random) -> None:
             continue
         try:
             async with asyncio.timeout(20):  # who asks a dead orchestrator waits for ever
-                await _ask(cluster, rng)
+                await _ask(cluster, rng, reshards)
         except (RefusedError, TimeoutError):
             continue
 
 
-async def _ask(cluster: SimCluster, rng: random.Random) -> None:
+async def _ask(cluster: SimCluster, rng: random.Random, reshards: float) -> None:
     ops = operations(cluster)
     known = sorted(cluster.nodes)
+    if rng.random() < reshards:
+        names = sorted(cluster.orchestrator.writes.cluster.sequenced.names)
+        if names:
+            retention_s = rng.choice((0.0, 2.0, 20.0))
+            await ops.reshard(rng.choice(names), rng.choice((1, 3, 6, 8, 16)), retention_s)
+        return
     dice = rng.random()
     if dice < 0.3 and sum(node.startswith("x") for node in known) < 2:
         fresh = f"x{rng.randrange(10**6)}"

@@ -172,7 +172,9 @@ async def _refusals(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
         ("PATCH", "nodes/n0-0", {}, 400, "miroir_invalid_request"),
         ("GET", "operations/17", None, 404, "miroir_operation_not_found"),
         ("POST", "operations/17/pause", None, 404, "miroir_operation_not_found"),
-        ("POST", "indexes/films/reshard", {"shards": 3}, 400, "miroir_not_supported"),
+        ("POST", "indexes/films/reshard", {"shards": 0}, 409, "miroir_conflict"),
+        ("POST", "indexes/films/reshard", {"shards": "3"}, 400, "miroir_invalid_request"),
+        ("POST", "indexes/none/reshard", {"shards": 3}, 404, "index_not_found"),
     ]
     for method, path, body, status, code in expected:
         reply = await ask(method, path, body)

@@ -70,7 +70,8 @@ async def assert_replicas_equal(cluster: SimCluster) -> int:
     held = {node: await _shards_on(sim) for node, sim in cluster.nodes.items()}
     writes = cluster.orchestrator.writes
     count = 0
-    for physical in writes.cluster.visible.indexes:
+    layouts = {index.layout for index in writes.cluster.visible.indexes.values()}
+    for physical in layouts:
         record = writes.cluster.placement[physical]
         for shard, replicas in enumerate(record.shards):
             in_sync = sorted(n for n, state in replicas.items() if state is ReplicaState.IN_SYNC)
@@ -85,7 +86,7 @@ async def assert_replicas_equal(cluster: SimCluster) -> int:
                 assert not unequal, f"{physical}/{shard}: {in_sync[0]} and {node} unequal: {unequal}"
     for node, places in held.items():
         for (physical, shard), documents in places.items():
-            assert physical in writes.cluster.visible.indexes, f"{node} still has {physical}"
+            assert physical in layouts, f"{node} still has {physical}"
             known = node in writes.cluster.placement[physical].shards[shard]
             assert known or not documents, f"{node} holds {physical}/{shard}: {sorted(documents)}"
     return count

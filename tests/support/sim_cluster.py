@@ -404,7 +404,7 @@ class SimCluster:
 
     def _lags(self, physical: str, node: str) -> bool:
         cluster = self.orchestrator.writes.cluster
-        if physical not in cluster.visible.indexes or not cluster.lanes[physical, node].lagging:
+        if cluster.index_of(physical) is None or not cluster.lanes[physical, node].lagging:
             return False
         return node in cluster.members(physical)
 

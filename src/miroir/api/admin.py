@@ -67,9 +67,9 @@ class Admin:
         if route in admin_operations.ROUTES and self._operations is not None:
             self._check_key(request.headers)
             return await self._operations.respond(request, [route, *rest.split("/")] if rest else [route])
-        if route == admin_indexes.ROUTE and rest.endswith("/reshard"):
+        if route == admin_indexes.ROUTE and rest.endswith("/reshard") and self._operations is not None:
             self._check_key(request.headers)
-            raise admin_operations.reshard_refused()
+            return await self._operations.respond(request, [route, *rest.split("/")])
         if route != admin_indexes.ROUTE or self._indexes is None:
             return self.respond(request)
         self._check_key(request.headers)

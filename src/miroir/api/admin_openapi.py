@@ -41,6 +41,18 @@ _FACTOR_BODY = {
     "required": ["replication_factor"],
     "properties": {"replication_factor": {"type": "integer", "minimum": 1}},
 }
+_SHARDS_BODY = {
+    "type": "object",
+    "required": ["shards"],
+    "properties": {
+        "shards": {"type": "integer", "minimum": 1, "maximum": 4096},
+        "retention_s": {
+            "type": "number",
+            "minimum": 0,
+            "description": "How long the old layout is kept; rebalancer.reshard_retention_s without it.",
+        },
+    },
+}
 #: open to everyone
 _READY = {
     "summary": "Whether every shard can be read.",
@@ -142,7 +154,12 @@ def openapi() -> dict[str, Any]:
         "/_miroir/operations/{id}": {"get": _reads("One operation, plan and actual.", operation)},
         "/_miroir/indexes/{uid}": _index(),
         "/_miroir/indexes/{uid}/reshard": {
-            "post": {"summary": "Not available yet.", "responses": _answers(**{"400": "Refused."})}
+            "post": _begins(
+                "Give an index another number of shards, while it is read and written. Readers go to the new layout when "
+                "it is verified; until its retention ends, cancelling the operation goes back to the old one and loses nothing.",
+                _path("uid"),
+                body=_SHARDS_BODY,
+            )
         },
         "/_miroir/verify": {
             "post": _begins("Compare all replicas with each other; those that differ are rebuilt.")

@@ -6,6 +6,7 @@
     DELETE /_miroir/nodes/{id}?force=true                   let an empty node go
     POST   /_miroir/replica_groups {id, nodes}              add a group | DELETE /_miroir/replica_groups/{id}
     PUT    /_miroir/replication_factor {replication_factor}
+    POST   /_miroir/indexes/{uid}/reshard {shards}          another number of shards
     POST   /_miroir/rebalance                               even out | GET .../status | PATCH: bounds of copying
     GET    /_miroir/operations(/{id})                       POST .../{id}/pause | resume | cancel
 
@@ -24,12 +25,12 @@ import msgspec
 import orjson
 
 from miroir.api.admin_openapi import openapi
-from miroir.core.moves.cluster_view import ClusterView
+from miroir.api.operation_views import shown
 from miroir.core.moves.node_list import RefusedError
 from miroir.core.moves.operation_records import OperationKind, OperationRecord, OperationState
-from miroir.core.moves.planning import is_done
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
+from miroir.meili.indexes import index_not_found
 from miroir.services.moves.operations import Operations
 
 ROUTES = frozenset(
@@ -80,6 +81,11 @@ class _Factor(msgspec.Struct, forbid_unknown_fields=True):
     replication_factor: int
 
 
+class _Shards(msgspec.Struct, forbid_unknown_fields=True):
+    shards: int
+    retention_s: float | None = None
+
+
 class _Bounds(msgspec.Struct, forbid_unknown_fields=True):
     max_concurrent_copies: int | None = None
     documents_per_s: float | None = None
@@ -100,6 +106,8 @@ class OperationAdmin:
         try:
             return await route(self, request, [unquote(word) for word in words])
         except RefusedError as error:
+            if error.missing and words[0] == "indexes":
+                raise index_not_found(unquote(words[1])) from error
             missing = "miroir_operation_not_found" if words[0] == "operations" else "miroir_node_not_found"
             raise ApiError(missing if error.missing else "miroir_conflict", str(error)) from error
 
@@ -107,7 +115,7 @@ class OperationAdmin:
 
     async def nodes(self, request: HttpRequest, words: list[str]) -> HttpReply:
         """GET /_miroir/nodes."""
-        view = self._operations.view()
+        view = self._operations.everything()
         held: dict[str, int] = {}
         for shards in view.placement.values():
             for replicas in shards:
@@ -173,9 +181,22 @@ class OperationAdmin:
     async def verify(self, request: HttpRequest, words: list[str]) -> HttpReply:
         return await self._begin(request, OperationKind.VERIFY, {})
 
+    async def reshard(self, request: HttpRequest, words: list[str]) -> HttpReply:
+        if words[2] != "reshard":
+            return HttpReply(404, content_type=None)
+        wanted = _decode(_Shards, _object(request.body))
+        if wanted.retention_s is not None and wanted.retention_s < 0:
+            raise ApiError("miroir_invalid_request", "`retention_s` is 0 or more.")
+        dry_run = _flag(request, "dry_run")
+        begun = await self._operations.reshard(words[1], wanted.shards, wanted.retention_s, dry_run=dry_run)
+        return self._answer(begun, dry_run=dry_run)
+
     async def _begin(self, request: HttpRequest, kind: OperationKind, args: dict[str, Any]) -> HttpReply:
         dry_run = _flag(request, "dry_run")
         operation = await self._operations.request(kind, args, dry_run=dry_run)
+        return self._answer(operation, dry_run=dry_run)
+
+    def _answer(self, operation: OperationRecord, *, dry_run: bool) -> HttpReply:
         if dry_run:
             return _json(200, {"dry_run": True, **self._shown(operation, moves=True)})
         return _json(202, {"operation": operation.id, **self._shown(operation, moves=False)})
@@ -247,43 +268,7 @@ class OperationAdmin:
         return found
 
     def _shown(self, operation: OperationRecord, *, moves: bool) -> dict[str, Any]:
-        view = self._operations.view()
-        running = [copy for copy in self._operations.copies() if copy.operation == operation.id]
-        shown: dict[str, Any] = {
-            "id": operation.id,
-            "kind": operation.kind.value,
-            "state": operation.state.value,
-            "args": operation.args,
-            "reason": operation.reason,
-            "planned": msgspec.to_builtins(operation.planned),
-            "actual": {
-                "replicas": operation.replicas_moved,
-                "seconds": round((operation.ended_at - operation.created_at) / 1e9, 1)
-                if operation.ended_at
-                else None,
-                "documents": operation.documents_moved + sum(copy.documents for copy in running),
-                "size_bytes": operation.bytes_moved + sum(copy.size_bytes for copy in running),
-                "copies_begun_again": operation.copies_again + sum(copy.attempts for copy in running),
-            },
-            "moves_total": len(operation.moves),
-            "moves_done": _moves_done(operation, view),
-            "verified": {"replicas": operation.checked, "differed": operation.repaired},
-            "copies": [msgspec.to_builtins(copy) for copy in running],
-            "created_at_ns": operation.created_at,
-            "ended_at_ns": operation.ended_at or None,
-        }
-        if moves:
-            names = self._operations.index_names()
-            shown["moves"] = [
-                {
-                    "index": names.get(move.physical, move.physical),
-                    "shard": move.shard,
-                    "to": move.target,
-                    "from": move.leaves,
-                }
-                for move in operation.moves
-            ]
-        return shown
+        return shown(operation, self._operations, moves=moves)
 
 
 _Route = Callable[[OperationAdmin, HttpRequest, list[str]], Awaitable[HttpReply]]
@@ -301,27 +286,12 @@ _ROUTES: dict[tuple[str, str, int], _Route] = {
     ("PATCH", "rebalance", 1): OperationAdmin.throttle,
     ("GET", "rebalance", 2): OperationAdmin.status,
     ("POST", "verify", 1): OperationAdmin.verify,
+    ("POST", "indexes", 3): OperationAdmin.reshard,
     ("GET", "operations", 1): OperationAdmin.list_all,
     ("GET", "operations", 2): OperationAdmin.show,
     ("POST", "operations", 3): OperationAdmin.control,
     ("GET", "openapi.json", 1): OperationAdmin.description,
 }
-
-
-def _moves_done(operation: OperationRecord, view: ClusterView) -> int:
-    """What has been done is done, wherever a later operation moved it."""
-    if operation.state is OperationState.DONE:
-        return len(operation.moves)
-    return sum(is_done(move, view) for move in operation.moves) if operation.id else 0
-
-
-def reshard_refused() -> ApiError:
-    """Changing the number of shards of an index that exists."""
-    return ApiError(
-        "miroir_not_supported",
-        "The number of shards of an index cannot be changed yet. Make an index under another name after setting "
-        "`shards` in the configuration, copy the documents, and swap the two.",
-    )
 
 
 def _other_method(words: list[str]) -> HttpReply:

@@ -150,11 +150,20 @@ def replication_factor(connection: Connection, copies: int, dry_run: bool, wait:
 @click.command()
 @click.argument("index")
 @click.argument("shards", type=int)
+@click.option("--retention", type=float, help="Seconds to keep the old layout, to go back to.")
+@_DRY_RUN
+@_WAIT
 @reaching
-def reshard(connection: Connection, index: str, shards: int) -> None:
-    """Change the number of shards of INDEX (not available yet: says what to do instead)."""
-    path = f"/_miroir/indexes/{quote(index, safe='')}/reshard"
-    begun(connection, connection.ask("POST", path, {"shards": shards}), wait=False)
+def reshard(
+    connection: Connection, index: str, shards: int, retention: float | None, dry_run: bool, wait: bool
+) -> None:
+    """Give INDEX another number of SHARDS, while it is read and written.
+
+    Until the old layout goes (--retention), `miroir operations cancel` goes back to it and loses nothing.
+    """
+    path = f"/_miroir/indexes/{quote(index, safe='')}/reshard{_query(dry_run)}"
+    body = {"shards": shards} | ({} if retention is None else {"retention_s": retention})
+    begun(connection, connection.ask("POST", path, body), wait=wait)
 
 
 @click.command()

@@ -69,7 +69,7 @@ def resume(connection: Connection, number: int) -> None:
 @click.argument("number", type=int)
 @reaching
 def cancel(connection: Connection, number: int) -> None:
-    """Take back what is under way; shards that have moved stay where they are."""
+    """Take back what is under way; shards that have moved stay where they are, a reshard goes back."""
     _control(connection, number, "cancel")
 
 
@@ -103,7 +103,8 @@ def follow(connection: Connection, number: int) -> None:
             rate = (done - first) / max(0.001, time.monotonic() - began)
             total = max(operation["planned"].get("documents", 0), done, 1)
             progress.update(bar, total=total, completed=done, rate=f"{rate:.0f}/s")
-            if operation["state"] not in _OPEN:
+            kept = operation["state"] == "running" and operation.get("old_layout_kept_until_ns")
+            if operation["state"] not in _OPEN or kept:  # what follows is only waiting
                 progress.update(bar, completed=total)
                 break
             time.sleep(_POLL_S)

@@ -97,6 +97,7 @@ def rate_of(operations: Iterable[OperationRecord]) -> float | None:
         if operation.state is OperationState.DONE
         and operation.documents_moved >= _TELLING_DOCUMENTS
         and operation.ended_at > operation.created_at
+        and operation.reshard is None  # which spends most of its time with keeping the old layout
     ]
     last = max(told, key=lambda operation: operation.ended_at, default=None)
     return None if last is None else last.documents_moved * 1e9 / (last.ended_at - last.created_at)

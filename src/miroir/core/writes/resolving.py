@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from miroir.core.catalogue import Catalogue
 from miroir.core.records import CatalogueChange, IndexChange, IndexState, Resolution
 from miroir.core.writes.document_ids import primary_key_taken
@@ -158,3 +160,30 @@ def configure(index: IndexState, settings: Mapping[str, Any], details: dict[str,
         change=CatalogueChange(indexes={index.physical: IndexChange(settings=dict(settings))}),
         details=details,
     )
+
+
+def with_made(resolution: Resolution, made: CatalogueChange, node_new: dict[str, Any] | None) -> Resolution:
+    """The op also makes its index: one change of the catalogue, and settings before anything else."""
+    (physical,) = made.indexes
+    later = resolution.change
+    patch = made.indexes[physical]
+    if later is not None and physical in later.indexes:
+        patch = msgspec.structs.replace(later.indexes[physical], created=patch.created)
+    return msgspec.structs.replace(
+        resolution,
+        physical=physical,
+        change=CatalogueChange(names=made.names, indexes={physical: patch}),
+        node_settings=resolution.node_settings or node_new,
+    )
+
+
+def later(first: CatalogueChange | None, second: CatalogueChange | None) -> CatalogueChange:
+    """Two changes of one index as one: what both say, the second says last."""
+    assert first is not None
+    assert second is not None
+    ((physical, patch),) = first.indexes.items()
+    last = second.indexes[physical]
+    both = msgspec.structs.replace(
+        patch, document_count=last.document_count, field_distribution=last.field_distribution
+    )
+    return CatalogueChange(indexes={physical: both})

@@ -169,7 +169,8 @@ class LayoutCheck:
             if shards
             else {}
         )
-        for node in sorted({node for shard in shards for node in record.shards[shard]}):
+        nodes = {n for shard in shards for n, s in record.shards[shard].items() if s is ReplicaState.IN_SYNC}
+        for node in sorted(nodes):
             mine = [s for s in shards if record.shards[s].get(node) is ReplicaState.IN_SYNC]
             expected = {name: d for name, d in ours.items() if shard_of(name, wanted.count) in mine}
             if not await self._equal(source, layout, node, mine, expected, index.primary_key, limits):

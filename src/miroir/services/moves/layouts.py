@@ -59,7 +59,9 @@ class Layouts:
         cluster = self._cluster
         assert cluster.changing.locked()
         async with self._sequencer.turn():
-            state, shown = cluster.sequenced.indexes[index], cluster.visible.indexes[index]
+            state, shown = cluster.sequenced.indexes.get(index), cluster.visible.indexes.get(index)
+            if state is None or shown is None:
+                raise Conflict("the index is gone")
             read = None if layout == index else layout
             states = {
                 SEQUENCED: msgspec.structs.replace(state, read_layout=read, other_layout=state.layout),
@@ -81,7 +83,8 @@ class Layouts:
             if state is None or before is None or state.other_layout != layout:
                 return
             after = copying.let_go(before)
-            copying.check_change(before, after, unread=cluster.visible.indexes[index].layout != layout)
+            shown = cluster.visible.indexes.get(index)
+            copying.check_change(before, after, unread=shown is None or shown.layout != layout)
             states = {SEQUENCED: msgspec.structs.replace(state, other_layout=None)}
             await self._commit(states, {layout: after}, {}, also)
 

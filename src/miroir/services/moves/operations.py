@@ -134,14 +134,15 @@ class Operations:
         """Begin to give an index another number of shards, or show what that would do. Raises RefusedError."""
         async with self._turn:
             operation = await self._resharding.plan(uid, shards, retention_s, self.limits)
-            return operation if dry_run else await self._store_new(operation, {}, None)
+            # Its moves are of a layout that has no name yet.
+            begun = msgspec.structs.replace(operation, moves=())
+            return operation if dry_run else await self._store_new(begun, {}, None)
 
     async def _request(
         self, kind: OperationKind, args: Mapping[str, Any], *, dry_run: bool
     ) -> OperationRecord:
         node_list.check_free(kind, self.all.values())
-        everything = self._sight.view(self.limits)
-        changed = node_list.edited(kind, args, self._cluster.nodes, everything)
+        changed = node_list.edited(kind, args, self._cluster.nodes, self.everything())
         factor = args.get("replication_factor")
         view = self._sight.view(self.limits, changed, factor, without=self._resharding.building())
         moves = () if kind is OperationKind.VERIFY else moves_to(view)
@@ -225,18 +226,18 @@ class Operations:
         """The cluster as planning sees it: without layouts that a change of the number of shards still builds."""
         return self._sight.view(self.limits, without=self._resharding.building())
 
+    def everything(self) -> ClusterView:
+        """The cluster with every layout that is fed."""
+        return self._sight.view(self.limits)
+
     def copies(self) -> list[CopyRecord]:
         """Copies that are not over."""
         return list(self._copier.copies.values())
 
     def index_names(self) -> dict[str, str]:
         """Name on the nodes -> the name clients use."""
-        sequenced = self._cluster.sequenced
-        return {
-            layout: name
-            for name, physical in sequenced.names.items()
-            for layout in sequenced.indexes[physical].layouts
-        }
+        names, indexes = self._cluster.sequenced.names, self._cluster.sequenced.indexes
+        return {layout: name for name, key in names.items() for layout in indexes[key].layouts}
 
     def _wanted(self, copy: CopyRecord) -> bool:
         operation = self.all.get(copy.operation)

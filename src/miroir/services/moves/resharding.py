@@ -17,7 +17,6 @@ from miroir.core.moves.cluster_view import ClusterView, MoveLimits
 from miroir.core.moves.node_list import RefusedError
 from miroir.core.moves.operation_records import (
     CopyRecord,
-    Move,
     OperationKind,
     OperationRecord,
     OperationState,
@@ -179,18 +178,17 @@ class Resharding:
 
     async def _begin(self, operation: OperationRecord, reshard: Reshard, limits: MoveLimits) -> Step | None:
         begun: list[OperationRecord] = []
+        count = int(operation.args["shards"])
 
         def also(tx: Tx, layout: str) -> None:
-            moves = tuple(
-                Move(physical=layout, shard=move.shard, target=move.target) for move in operation.moves
-            )
+            moves = moves_to(self._sight.view_of({layout: ({},) * count}, limits))
             changed = msgspec.structs.replace(
                 operation, moves=moves, reshard=msgspec.structs.replace(reshard, new=layout)
             )
             begun[:] = [changed]
             tx.put(Table.OPERATIONS, (operation.id,), encode(changed))
 
-        layout = await self._layouts.begin(reshard.index, int(operation.args["shards"]), also)
+        layout = await self._layouts.begin(reshard.index, count, also)
         if layout is None:
             return Finish(OperationState.CANCELLED, "the index was deleted, or has two layouts already")
         self._all()[operation.id] = begun[0]

@@ -89,7 +89,7 @@ class Resolver:
             self._apply(resolution.change)
         resolution = self._with_ghosts(resolution)
         if made is not None:
-            resolution = _with_made(resolution, made, node_new)
+            resolution = resolving.with_made(resolution, made, node_new)
         return resolution
 
     def _with_layouts(self, resolution: Resolution) -> Resolution:
@@ -203,7 +203,7 @@ class Resolver:
 
     def _primary_key(self, index: IndexState, asked: str | None, documents: list[Any]) -> str | None:
         if index.primary_key is not None:
-            if asked is not None and asked != index.primary_key:
+            if asked is not None and asked != index.primary_key and documents:
                 raise primary_key_taken(index.primary_key)
             return index.primary_key
         if asked is not None:
@@ -287,7 +287,7 @@ class Resolver:
             ids=deletion.ids,
             shards=tuple(sorted({*deletion.shards, *addition.shards})),
             other_shards=tuple(sorted({*deletion.other_shards, *addition.other_shards})),
-            change=_later(addition.change, deletion.change),
+            change=resolving.later(addition.change, deletion.change),
             details=details,
         )
 
@@ -401,30 +401,3 @@ def settings_write(op: OpRecord) -> SettingsWrite:
 
 def _added(received: int, indexed: int) -> dict[str, Any]:
     return {"receivedDocuments": received, "indexedDocuments": indexed}
-
-
-def _with_made(resolution: Resolution, made: CatalogueChange, node_new: dict[str, Any] | None) -> Resolution:
-    """The op also makes its index: one change of the catalogue, and settings before anything else."""
-    (physical,) = made.indexes
-    later = resolution.change
-    patch = made.indexes[physical]
-    if later is not None and physical in later.indexes:
-        patch = msgspec.structs.replace(later.indexes[physical], created=patch.created)
-    return msgspec.structs.replace(
-        resolution,
-        physical=physical,
-        change=CatalogueChange(names=made.names, indexes={physical: patch}),
-        node_settings=resolution.node_settings or node_new,
-    )
-
-
-def _later(first: CatalogueChange | None, second: CatalogueChange | None) -> CatalogueChange:
-    """Two changes of one index as one: what both say, the second says last."""
-    assert first is not None
-    assert second is not None
-    ((physical, patch),) = first.indexes.items()
-    last = second.indexes[physical]
-    both = msgspec.structs.replace(
-        patch, document_count=last.document_count, field_distribution=last.field_distribution
-    )
-    return CatalogueChange(indexes={physical: both})
