@@ -22,6 +22,7 @@ from miroir.meili import filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery
 from miroir.meili.facet_matching import FacetMatcher, strong_form
+from miroir.meili.settings_rules import attribute_list
 
 FacetHit = dict[str, Any]
 _Found = tuple[str, int]  #: value as shown, count
@@ -40,7 +41,7 @@ def check_facet_search(rules: AttributeRules, settings: Mapping[str, Any], name:
         return
     start = f"Attribute `{name}` is not facet-searchable."
     listed = sorted({p for rule in rules.filterable if rule.facet_search for p in rule.shown_patterns})
-    displayed = settings.get("displayedAttributes") or ["*"]
+    displayed = attribute_list(settings, "displayedAttributes")
     shown = listed if "*" in displayed else [p for p in listed if p in displayed]
     to_make = "To make it facet-searchable add it to the `filterableAttributes` index settings."
     if matched is not None:

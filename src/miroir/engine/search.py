@@ -36,7 +36,7 @@ from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
 from miroir.meili.facet_checks import check_facets
 from miroir.meili.search_kinds import asks_embedder, runs_semantic
-from miroir.meili.settings_rules import matches_pattern
+from miroir.meili.settings_rules import attribute_list, matches_pattern
 from miroir.meili.sorting import Sort, parse_sorts
 
 JsonObject = dict[str, Any]
@@ -129,7 +129,7 @@ class _Search:
             raise self._not_embeddable()
         self._restriction = restriction(index, query.attributes_to_search_on)
         if query.distinct is not None:
-            displayed = index.settings.get("displayedAttributes") or ["*"]
+            displayed = attribute_list(index.settings, "displayedAttributes")
             check_distinct(index.facets.rules, query.distinct, displayed)
         universe = self._filtered()
         check_search_sort(index.facets.rules, index.settings, self._sort)
@@ -297,7 +297,7 @@ def restriction(index: Index, names: Sequence[str] | None) -> Restriction | None
 
 
 def _not_searchable(index: Index, name: str) -> ApiError:
-    displayed = index.settings.get("displayedAttributes") or ["*"]
+    displayed = attribute_list(index.settings, "displayedAttributes")
     rules = index.text.rules
     top = {field for field in index.field_ids if rules.weight(field) is not None}
     known = sorted(top | index.text.fields.keys())

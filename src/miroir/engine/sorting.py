@@ -18,6 +18,7 @@ from miroir.engine.ranking.rule import Bucket
 from miroir.engine.ranking.score import GeoDetail, SortDetail
 from miroir.meili.codes import ApiError
 from miroir.meili.geo_field import parse_finite
+from miroir.meili.settings_rules import attribute_list
 from miroir.meili.sorting import Sort, not_sortable_error
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _is_sortable(rules: AttributeRules, criterion: Sort) -> bool:
 
 
 def _not_sortable(rules: AttributeRules, settings: Mapping[str, Any], criterion: Sort, code: str) -> ApiError:
-    displayed = settings.get("displayedAttributes") or ["*"]
+    displayed = attribute_list(settings, "displayedAttributes")
     shown = [name for name in rules.sortable if "*" in displayed or name in displayed]
     hidden = bool(shown) and len(shown) < len(rules.sortable)
     return not_sortable_error(criterion.name, shown, hidden=hidden, code=code)
@@ -109,7 +110,7 @@ class SortRule:
 
 def sort_rule(index: FacetIndex, settings: Mapping[str, Any], field: str, *, ascending: bool) -> SortRule:
     """The rule for a sort criterion or a custom ranking rule; hides values of fields that are not displayed."""
-    displayed = settings.get("displayedAttributes") or ["*"]
+    displayed = attribute_list(settings, "displayedAttributes")
     hidden = "*" not in displayed and field not in displayed
     return SortRule(index.table(field), field, ascending=ascending, hidden=hidden)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from miroir.engine.languages import three_letters
-from miroir.meili.settings_rules import is_inside, matches_pattern
+from miroir.meili.settings_rules import attribute_list, is_inside, matches_pattern
 
 _NEVER_SEARCHED = ("_vectors", "_geo", "_geojson")
 
@@ -34,7 +34,7 @@ class TextRules:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> TextRules:
         """Read the rules from a full settings object; absent or null members mean the defaults."""
-        searchable = settings.get("searchableAttributes") or ["*"]
+        searchable = attribute_list(settings, "searchableAttributes")
         typo = settings.get("typoTolerance") or {}
         sizes = typo.get("minWordSizeForTypos") or {}
         return cls(
@@ -64,7 +64,7 @@ class TextRules:
     @property
     def max_weight(self) -> int | None:
         """Weight of the last searchable attribute of the settings; None when all are searchable."""
-        return None if self.searchable is None else len(self.searchable) - 1
+        return None if self.searchable is None else max(0, len(self.searchable) - 1)
 
     def is_exact_path(self, path: str) -> bool:
         """Whether words of this attribute are found only as written."""

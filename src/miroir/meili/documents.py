@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from miroir.meili import decode, filters, query_params, refusals
@@ -115,17 +117,17 @@ def _no_network(text: str, name: str, code: str) -> bool:
     )
 
 
-def _ids(value: Any, path: str, code: str) -> tuple[str, ...]:
+def _ids(value: Any, path: str, code: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
         refusals.wrong_kind(value, path, code, "array")
-    return _canonical_ids(value, code)
+    return tuple(value)
 
 
 def _param_ids(text: str, name: str, code: str) -> tuple[str, ...]:
-    return _canonical_ids(text.split(",") if text else [], code)
+    return tuple(text.split(",") if text else ())
 
 
-def _canonical_ids(values: list[Any], code: str) -> tuple[str, ...]:
+def _canonical_ids(values: Sequence[Any], code: str) -> tuple[str, ...]:
     found = []
     for i, value in enumerate(values):
         try:
@@ -176,8 +178,10 @@ def _query(found: dict[str, Any], *, is_get: bool) -> DocumentsQuery:
     return DocumentsQuery(**decode.arguments(found), is_get=is_get)
 
 
-def check_sort(query: DocumentsQuery) -> DocumentsQuery:
-    """The query, once the syntax of its sort is known to be right. Raises ApiError."""
+def check_query(query: DocumentsQuery) -> DocumentsQuery:
+    """The query with its ids as texts, once they and the syntax of its sort are known to be right. Raises ApiError."""
+    if query.ids is not None:
+        query = replace(query, ids=_canonical_ids(query.ids, "invalid_document_ids"))
     parse_sorts(query.sort, "invalid_document_sort")
     return query
 

@@ -34,6 +34,7 @@ from miroir.meili.commands import (
     IndexCreate,
     MultiSearch,
     SearchQuery,
+    SettingsWrite,
 )
 from miroir.meili.decode import Field, fields
 from miroir.meili.http import HttpRequest
@@ -165,8 +166,12 @@ def _check_filter(query: SearchQuery, _: Access) -> SearchQuery:
     return search.check_filter(query)
 
 
-def _check_sort(query: DocumentsQuery, _: Access) -> DocumentsQuery:
-    return documents.check_sort(query)
+def _check_query(query: DocumentsQuery, _: Access) -> DocumentsQuery:
+    return documents.check_query(query)
+
+
+def _check_settings(write: SettingsWrite, _: Access) -> SettingsWrite:
+    return settings.check_write(write)
 
 
 def _json(value: Any) -> Any:
@@ -212,7 +217,7 @@ def _settings_routes() -> Iterable[Route]:
         for segment, key in table.items():
             path = f"{_SETTINGS}/{segment}"
             yield Route("GET", path, f"settings.{key}.get", read)
-            yield Route(verb, path, f"settings.{key}.update", write, _setting(key))
+            yield Route(verb, path, f"settings.{key}.update", write, _setting(key), _check_settings)
             yield Route("DELETE", path, f"settings.{key}.reset", write)
 
 
@@ -241,11 +246,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _INDEX + "/fields", "index.fields", ("fields.post",), _body(indexes.decode_fields)),
     Route("POST", "/swap-indexes", "swap", ("indexes.swap",), _body(indexes.decode_swaps), indexes.check_swaps),
     # documents
-    Route("GET", _DOCUMENTS, "documents.list", ("documents.get",), _params(documents.decode_list_params), _check_sort),
+    Route("GET", _DOCUMENTS, "documents.list", ("documents.get",), _params(documents.decode_list_params), _check_query),
     Route("POST", _DOCUMENTS, "documents.add", ("documents.add",), _write("replace"), first=_write_params),
     Route("PUT", _DOCUMENTS, "documents.add", ("documents.add",), _write("merge"), first=_write_params),
     Route("DELETE", _DOCUMENTS, "documents.clear", ("documents.delete",), _with_metadata(lambda _: DocumentsDelete())),
-    Route("POST", _DOCUMENTS + "/fetch", "documents.fetch", ("documents.get",), _body(documents.decode_fetch), _check_sort),
+    Route("POST", _DOCUMENTS + "/fetch", "documents.fetch", ("documents.get",), _body(documents.decode_fetch), _check_query),
     Route(
         "POST", _DOCUMENTS + "/delete-batch", "documents.delete_batch", ("documents.delete",),
         _with_metadata(_delete_batch, body_first=True),
@@ -275,7 +280,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/multi-search", "multi_search", ("search",), _body(multi_search.decode_multi_search), _check_multi_search),
     # settings
     Route("GET", _SETTINGS, "settings.get", ("settings.get",)),
-    Route("PATCH", _SETTINGS, "settings.update", ("settings.update",), _body(settings.decode_settings)),
+    Route("PATCH", _SETTINGS, "settings.update", ("settings.update",), _body(settings.decode_settings), _check_settings),
     Route("DELETE", _SETTINGS, "settings.reset", ("settings.update",)),
     *_settings_routes(),
     # keys

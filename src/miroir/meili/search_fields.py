@@ -235,6 +235,7 @@ SIMILAR_FIELDS = decode.fields(
 
 SIMILAR_PARAMS = decode.fields(
     Field("id", query_params.param_string, "invalid_similar_id", required="bad_request"),
+    Field("embedder", query_params.param_string, "invalid_similar_embedder", required="bad_request"),
     Field("offset", query_params.param_integer, "invalid_similar_offset"),
     Field("limit", query_params.param_integer, "invalid_similar_limit"),
     Field("attributesToRetrieve", query_params.param_list(), "invalid_similar_attributes_to_retrieve"),
@@ -250,5 +251,4 @@ SIMILAR_PARAMS = decode.fields(
         _param_ratio("rankingScoreThreshold"),
         "invalid_similar_ranking_score_threshold",
     ),
-    Field("embedder", query_params.param_string, "invalid_similar_embedder", required="bad_request"),
 )

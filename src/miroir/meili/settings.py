@@ -16,6 +16,7 @@ from miroir.meili.locales import THREE_LETTERS
 from miroir.meili.settings_decode import (
     SETTINGS_FIELDS,
     check_features,
+    check_write,
     decode_setting,
     decode_settings,
     word_sizes_message,
@@ -34,6 +35,7 @@ __all__ = [
     "apply",
     "apply_write",
     "check_features",
+    "check_write",
     "decode_setting",
     "decode_settings",
     "defaults",

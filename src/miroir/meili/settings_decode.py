@@ -138,14 +138,12 @@ _CHAT_SETTINGS = _object(
 def _embedders(value: Any, path: str, code: str) -> dict[str, Any]:
     read = decode.map_of(decode.object_of(EMBEDDER_FIELDS), nullable=True)
     found = read(value, path, code)
-    ordered = {
+    return {
         name: None
         if found[name] is None
         else {key: found[name][key] for key in EMBEDDER_FIELDS if key in found[name]}
         for name in sorted(found, key=str.encode)
     }
-    check_embedders(ordered)
-    return ordered
 
 
 #: Every key in the order of GET /settings (`foreignKeys` and `chat` are behind experimental features).
@@ -190,6 +188,13 @@ def decode_setting(key: str, body: object) -> SettingsWrite:
     """The bare value of one setting; null resets it. Raises ApiError."""
     field = SETTINGS_FIELDS[key]
     return SettingsWrite({key: None if body is None else field.decode(body, "", field.code)})
+
+
+def check_write(write: SettingsWrite) -> SettingsWrite:
+    """The write, once its embedders are known to be whole. Raises ApiError."""
+    if write.patch.get("embedders") is not None:
+        check_embedders(write.patch["embedders"])
+    return write
 
 
 _FEATURES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,12 @@ def matches_rule(rule: Any, path: str) -> bool:
     if isinstance(rule, str):
         return is_inside(path, rule)
     return any(matches_pattern(pattern, path) for pattern in rule["attributePatterns"])
+
+
+def attribute_list(settings: Mapping[str, Any], key: str) -> Sequence[str]:
+    """`displayedAttributes` or `searchableAttributes`: all where nothing is said, none where `[]` is."""
+    names: Sequence[str] | None = settings.get(key)
+    return ("*",) if names is None else names
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import msgspec
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, TaskFilter, TasksQuery, TasksSelect
 from miroir.meili.dates import NS, format_date, format_duration, format_optional_date, format_step
+from miroir.meili.settings_decode import SETTINGS_FIELDS
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +128,7 @@ _COUNTERS = frozenset(
 
 
 def merged_details(tasks: Iterable[Task]) -> dict[str, Any]:
-    """Details of a batch: counters added, the rest overlaid, nulls dropped unless a counter has nothing else."""
+    """Details of a batch: counters added, the rest overlaid; nulls dropped but for settings that were reset."""
     merged: dict[str, Any] = {}
     filters: list[str] = []
     for task in tasks:
@@ -135,7 +136,7 @@ def merged_details(tasks: Iterable[Task]) -> dict[str, Any]:
             if name == "originalFilter":
                 if value is not None and value not in filters:
                     filters.append(value)
-            elif value is None:
+            elif value is None and name not in SETTINGS_FIELDS:
                 continue
             elif name in _COUNTERS and isinstance(merged.get(name), int):
                 merged[name] += value

@@ -126,3 +126,8 @@ def test_what_is_no_object_where_a_path_goes_on_is_retrieved_as_it_is() -> None:
         "a": {"b": "text", "c": {"y": 2}},
         "d": [[{"e": 1}], 3],
     }
+
+
+def test_an_empty_list_of_displayed_attributes_shows_nothing() -> None:
+    index = make({"t": "red"}, {"displayedAttributes": []})
+    assert HitMaker(index, SearchQuery(attributes_to_highlight=("*",))).make(0, ()) == {}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from miroir.engine.query import TERMS_MAX, ngram_term, parse_query
 from miroir.engine.text import TextIndex
-from tests.unit.engine.searching import text_index
+from tests.unit.engine.searching import ids, make_index, text_index
 
 TEXT = text_index([{"t": "sun flower sunflower sunny"}], stopWords=["the"], synonyms={"sun flower": ["rose"]})
 
@@ -22,6 +22,11 @@ def parsed(q: str, text: TextIndex = TEXT) -> list[tuple[str, tuple[int, int], s
         return "phrase" if term.phrase is not None else "prefix" if term.is_prefix else "word"
 
     return [(term.original, term.positions, kind(term)) for term in parse_query(text, q).terms]
+
+
+def test_an_empty_list_of_searchable_attributes_finds_nothing() -> None:
+    index = make_index([{"id": 1, "t": "red"}], searchableAttributes=[])
+    assert (ids(index, "red"), ids(index, None)) == ([], [1])
 
 
 @given(st.text(alphabet='ab "-.,!', max_size=60))

@@ -147,7 +147,7 @@ def test_other_values_are_no_ids(value: Any) -> None:
 
 def test_ids_to_fetch_are_named_by_their_place() -> None:
     with pytest.raises(ApiError) as caught:
-        documents.decode_list_params([("ids", "1,not good")])
+        documents.check_query(documents.decode_list_params([("ids", "1,not good")]))
     assert caught.value.code == "invalid_document_ids"
     assert caught.value.message.startswith('In `.ids[1]`: Document identifier `"not good"` is invalid. ')
 

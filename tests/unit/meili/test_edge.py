@@ -382,6 +382,19 @@ def test_a_key_may_expire_after_all_of_us(desk: Desk, expiry: str) -> None:
         ("POST", "/indexes/a b/similar", {"id": "a b", "embedder": "e"}, "invalid_index_uid"),
         ("POST", "/indexes/a b/documents?csvDelimiter=xy", [], "invalid_document_csv_delimiter"),
         ("POST", "/indexes/a b/documents", 3, "invalid_index_uid"),
+        ("POST", "/indexes/a b/documents/fetch", {"ids": ["a b"]}, "invalid_index_uid"),
+        (
+            "PATCH",
+            "/indexes/a b/settings",
+            {"embedders": {"r": {"source": "rest", "url": "u"}}},
+            "invalid_index_uid",
+        ),
+        (
+            "PATCH",
+            "/indexes/a/settings",
+            {"embedders": {"r": {"source": "rest", "url": "u"}}},
+            "invalid_settings_embedders",
+        ),
         ("GET", "/tasks/x/documents", None, "feature_not_enabled"),
     ],
 )

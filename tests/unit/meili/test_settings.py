@@ -110,7 +110,7 @@ def test_invalid_values_are_refused_in_the_servers_words(
     key: str, body: Any, code: str, message: str
 ) -> None:
     with pytest.raises(ApiError) as caught:
-        settings.decode_setting(key, body)
+        settings.check_write(settings.decode_setting(key, body))
     assert (caught.value.code, caught.value.message) == (code, message)
 
 

@@ -184,12 +184,12 @@ def test_the_view_of_a_batch() -> None:
         Task(uid=1, kind="documentAdditionOrUpdate", status="failed", index_uid="b", details={"receivedDocuments": 1, "indexedDocuments": 0}),
         Task(uid=2, kind="documentAdditionOrUpdate", status="succeeded", index_uid="b", details={"receivedDocuments": 2, "indexedDocuments": 2}),
         Task(uid=3, kind="documentDeletion", status="succeeded", index_uid="a", details={"providedIds": 1, "deletedDocuments": 1, "originalFilter": None}),
-        Task(uid=4, kind="settingsUpdate", status="succeeded", index_uid="a", details={"typoTolerance": {"enabled": False}}),
+        Task(uid=4, kind="settingsUpdate", status="succeeded", index_uid="a", details={"typoTolerance": {"enabled": False}, "stopWords": None}),
     ]  # fmt: skip
     view = batch_view(Batch(uid=7, started_at=0, finished_at=S), tasks)
     assert view["details"] == {
         "receivedDocuments": 3, "indexedDocuments": 2, "providedIds": 1, "deletedDocuments": 1,
-        "typoTolerance": {"enabled": False},
+        "typoTolerance": {"enabled": False}, "stopWords": None,
     }  # fmt: skip
     assert view["stats"] == {
         "totalNbTasks": 4,

@@ -12,6 +12,7 @@ from typing import Any
 from miroir.core.reserved import GHOST_FIELD, SEQ_FIELD, SHARD_FIELD, is_reserved
 from miroir.core.topology import IndexView
 from miroir.meili.field_selection import retrieve, select_values
+from miroir.meili.settings_rules import attribute_list
 
 _RESERVED = (SHARD_FIELD, SEQ_FIELD, GHOST_FIELD)
 #: Keys the server puts behind a document's own fields, in the order it prints them.
@@ -20,7 +21,7 @@ _VIRTUAL = ("_vectors", "_geoDistance", "_federation", "_formatted", "_matchesPo
 
 def displayed(index: IndexView) -> tuple[str, ...] | None:
     """The index's displayed attributes, None when all of them are."""
-    names = index.settings.get("displayedAttributes") or ["*"]
+    names = attribute_list(index.settings, "displayedAttributes")
     return None if "*" in names else tuple(names)
 
 

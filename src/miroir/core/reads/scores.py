@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from miroir.core.topology import IndexView
+from miroir.meili.settings_rules import attribute_list
 
 Details = Mapping[str, Any]
 
@@ -54,9 +55,9 @@ def _overflows(details: Details) -> bool:
 
 
 def searchable_count(index: IndexView) -> int:
-    """Number of searchable attributes; 1 when all are searched with equal weight."""
-    names = index.settings.get("searchableAttributes") or ["*"]
-    return 1 if "*" in names else len(names)
+    """Number of searchable attributes; 1 when all are searched with equal weight, or none at all."""
+    names = attribute_list(index.settings, "searchableAttributes")
+    return 1 if "*" in names else max(1, len(names))
 
 
 def score_values(details: Details, score: float, searchable_count: int) -> list[tuple[Any, ...]]:

@@ -251,7 +251,7 @@ def join_filters(*filters: FilterValue | None) -> FilterValue | None:
         return present[0]
     joined: list[Any] = []
     for each in present:
-        if isinstance(each, str):
+        if not isinstance(each, list | tuple):
             joined.append(each)
         else:
             joined.extend(part for part in each or () if not is_empty(part))
@@ -262,7 +262,9 @@ def is_empty(value: Any) -> bool:
     """Whether a filter says nothing: absent, blank, `[]` or `[[]]`."""
     if value is None:
         return True
-    return not value.strip() if isinstance(value, str) else all(is_empty(part) for part in value)
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, list | tuple) and all(is_empty(part) for part in value)
 
 
 def shard_proof(index: IndexView, value: FilterValue | None) -> FilterValue | None:

@@ -18,7 +18,7 @@ from miroir.engine.sorting import hit_distance
 from miroir.engine.tokens import Tokenizer
 from miroir.meili.commands import SearchQuery
 from miroir.meili.field_selection import retrieve, select_values
-from miroir.meili.settings_rules import is_inside
+from miroir.meili.settings_rules import attribute_list, is_inside
 from miroir.meili.sorting import Sort
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class FieldNames:
         self._parents = index.text.cache.get(
             "parents of faceted paths", lambda: _parents(index.facets.known), lambda _: 0
         )
-        self._searchable: Sequence[str] = index.settings.get("searchableAttributes") or ["*"]
-        displayed: Sequence[str] = index.settings.get("displayedAttributes") or ["*"]
+        self._searchable = attribute_list(index.settings, "searchableAttributes")
+        displayed = attribute_list(index.settings, "displayedAttributes")
         self.shows_all = "*" in displayed
         self.displayed = frozenset(displayed)
 

@@ -13,6 +13,7 @@ from miroir.core.reserved import is_reserved
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery, JsonObject
 from miroir.meili.facet_matching import FacetMatcher
+from miroir.meili.filters import parse
 from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter
 from miroir.services.reads.search import IndexSearch
 from miroir.services.reads.spelling import Speller
@@ -35,6 +36,8 @@ class FacetSearch:
             raise ApiError(
                 "invalid_facet_search_facet_name", f"Attribute `{query.facet_name}` is not facet-searchable."
             )
+        if not isinstance(query.search.filter, str | list | None):
+            parse(query.search.filter)  # no filter at all, and the server says so before it looks at anything
         body = facet_search_body(query)
         try:
             answers = await self._scatter.ask(

@@ -24,9 +24,13 @@ from miroir.core.reads.similar import (
 from miroir.core.reserved import SEQ_FIELD
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Hybrid, SearchQuery, SimilarQuery
+from miroir.meili.document_ids import MAX_ID_BYTES
 from miroir.services.reads.listing import LISTED_MAX
 from miroir.services.reads.scatter import Ask, Builder, NodeRefusal, Reading, Scatter, incomplete
 from miroir.services.reads.search import shown
+
+#: the longest id there can be
+_NOWHERE = "_" * MAX_ID_BYTES
 
 
 class Similar:
@@ -105,9 +109,9 @@ class Similar:
             raise as_api_error(refusal.body, reading.index) from refusal
 
     async def _judge_the_rest(self, reading: Reading, query: SimilarQuery) -> None:
-        """Let a node judge a request without an id, by asking it for a document that is probably not there."""
+        """Let a node judge a request without an id, by asking it for a document that nobody has."""
         try:
-            await self._validate(reading, replace(query, id="0"))
+            await self._validate(reading, replace(query, id=_NOWHERE))
         except ApiError as error:
             if error.code != "not_found_similar_id":
                 raise
