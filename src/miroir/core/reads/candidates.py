@@ -75,6 +75,11 @@ def needs_everything(plan: SearchPlan, *, counted: bool) -> bool:
     return counted and bool(plan.query.facets) and plan.query.is_paged and not plan.semantic
 
 
+def throws_out(plan: SearchPlan) -> bool:
+    """Whether a node may count less than what matches."""
+    return bool(plan.distinct) or plan.query.ranking_score_threshold is not None
+
+
 def listing(hits: Sequence[Hit], distinct: str | None) -> Listing:
     """The list with the values that decide which hits are duplicates."""
     if distinct is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from miroir.core.reads.covering import Share
 from miroir.core.reads.search_plan import (
+    SearchPlan,
     is_empty,
     join_filters,
     kind_of,
@@ -19,6 +21,9 @@ from miroir.core.topology import IndexView
 from miroir.meili.commands import JsonObject, SearchQuery
 from miroir.meili.filter_ast import to_text
 from miroir.meili.filters import parse
+
+_NEGATIVE = re.compile(r"(?:(?<=\s)|^)-\w+")
+_NEGATIVE_PHRASE = re.compile(r"(?:\s|^)-$")
 
 
 def federation_count_body(
@@ -51,3 +56,24 @@ def count_parts(queries: Sequence[SearchQuery]) -> list[list[SearchQuery]]:
     trees = [tree for query in blank if (tree := parse(query.filter)) is not None]
     others = "NOT (" + " OR ".join(f"({to_text(tree)})" for tree in trees) + ")"
     return [blank, [replace(query, filter=join_filters(query.filter, others)) for query in worded]]
+
+
+def counted_query(plan: SearchPlan) -> SearchQuery:
+    """The query that finds, by words or by its filter alone, what a plan's search counts."""
+    query = plan.query
+    if kind_of(query) != "hybrid":
+        return query
+    words = negatives(query.q or "") if plan.semantic else query.q
+    return replace(query, q=words, hybrid=None, vector=None, media=None)
+
+
+def negatives(text: str) -> str:
+    """The part of a query that says what must not match: `-word`, `-"some words"`."""
+    found: list[str] = []
+    parts = text.split('"')
+    for number, part in enumerate(parts):
+        if number % 2 == 0:
+            found += _NEGATIVE.findall(part)
+        elif _NEGATIVE_PHRASE.search(parts[number - 1]):
+            found.append(f'-"{part}"')
+    return " ".join(found)

@@ -141,14 +141,3 @@ def shift(similarity: float, distribution: Mapping[str, Any]) -> float:
     offset = f32(0.5 - f32(factor * f32(float(distribution["mean"]))))
     shifted = f32(f32(factor * similarity) + offset)
     return _F32_EPSILON if shifted <= 0.0 else min(shifted, 1.0)
-
-
-def shift_hits(hits: Sequence[Hit], embedder: Mapping[str, Any]) -> None:
-    """Apply an embedder's `distribution`, which is kept off the nodes, to the similarities of semantic hits."""
-    distribution = embedder.get("distribution")
-    if not distribution:
-        return
-    for hit in hits:
-        detail = hit.details["vectorSort"]
-        if detail["similarity"] is not None:
-            detail["similarity"] = hit.score = shift(detail["similarity"], distribution)

@@ -27,11 +27,10 @@ from miroir.meili.federation_merge import merge_facets, without_documents
 from miroir.meili.federation_requests import shown_position
 from miroir.meili.multi_search import inside
 from miroir.meili.search_kinds import asks_embedder
-from miroir.services.reads.federated_counts import FederationCounts, IndexCount, Listed
-from miroir.services.reads.ranked import facet_sum
+from miroir.services.reads.federated_counts import FederationCounts, IndexCount
+from miroir.services.reads.ranked import Ranked, facet_sum
 from miroir.services.reads.scatter import Ask, Reading, Scatter
 from miroir.services.reads.search import IndexSearch, finish
-from miroir.services.reads.whole_lists import WholeLists
 
 Open = Callable[[IndexView], Reading]
 
@@ -61,7 +60,6 @@ class FederatedSearch:
         self._scatter = scatter
         self._search = IndexSearch(scatter)
         self._counts = FederationCounts(scatter)
-        self._whole = WholeLists(scatter)
         self._parallel = parallel
 
     async def search(
@@ -94,6 +92,7 @@ class FederatedSearch:
         result: dict[str, Any] = {"hits": await self._finish(run, lists, shown)}
         result |= _query_vectors(run, lists)
         result["processingTimeMs"] = 0
+        await self._complete_rejected(run, lists, merged.rejected)
         counts = await self._count(run, lists, by_index)
         result |= _totals(run, max(0, sum(count.total for count in counts.values()) - len(merged.rejected)))
         result |= _facets(run, counts, merged.rejected)
@@ -117,14 +116,14 @@ class FederatedSearch:
         answers = await self._scatter.ask(reading, lambda _share, _origin: ask)
         return list(facet_sum(answers).distribution(reading.index, 0, patterns))
 
-    async def _rank_each(self, run: _Run, depth: int, *, judge_only: bool = False) -> dict[int, Listed]:
+    async def _rank_each(self, run: _Run, depth: int, *, judge_only: bool = False) -> dict[int, Ranked]:
         """The list of each query by its position. `judge_only`: none of them will be shown.
 
         Raises ApiError of the first query, in the order of one node, that is refused.
         """
         gate = asyncio.Semaphore(self._parallel)
 
-        async def one(position: int) -> Listed | ApiError:
+        async def one(position: int) -> Ranked | ApiError:
             item, reading = run.request.queries[position], run.reading(position)
             query = item.search if judge_only else _counted_with(run, position)
             if run.page.is_paged:
@@ -132,13 +131,12 @@ class FederatedSearch:
             if run.federation.distinct is not None:
                 query = replace(query, distinct=run.federation.distinct)
             needed = hits_needed(run.federation, reading.index)
+            alone = len(run.asking(item.index_uid)) == 1
             async with gate:
                 try:
-                    ranked = await self._search.rank(reading, query, depth=depth, needed=needed)
-                    if judge_only:
-                        return Listed(ranked)
-                    candidates = await self._whole.settle(reading, ranked, depth=depth, needed=needed)
-                    return Listed(ranked, candidates)
+                    return await self._search.rank(
+                        reading, query, depth=depth, needed=needed, by_name=not judge_only and not alone
+                    )
                 except ApiError as error:
                     return inside(shown_position(item, position), error)
 
@@ -153,7 +151,7 @@ class FederatedSearch:
         return results
 
     async def _count(
-        self, run: _Run, lists: Mapping[int, Listed], by_index: Mapping[str, Federated]
+        self, run: _Run, lists: Mapping[int, Ranked], by_index: Mapping[str, Federated]
     ) -> dict[str, IndexCount]:
         """Candidates and facets of each index: of the union of its queries."""
         counts: dict[str, IndexCount] = {}
@@ -167,13 +165,21 @@ class FederatedSearch:
             )
         return counts
 
+    async def _complete_rejected(
+        self, run: _Run, lists: Mapping[int, Ranked], rejected: Sequence[Placed]
+    ) -> None:
+        """Give hits that `distinct` dropped the values that come off the facets with them."""
+        if any(run.federation.facets_by_index.values()):
+            for position, ranked in lists.items():
+                hits = [each.hit for each in rejected if each.query.position == position]
+                await self._search.fetch_bodies(run.reading(position), ranked, hits)
+
     async def _finish(
-        self, run: _Run, lists: Mapping[int, Listed], shown: Sequence[Placed]
+        self, run: _Run, lists: Mapping[int, Ranked], shown: Sequence[Placed]
     ) -> list[dict[str, Any]]:
         """The page as the client sees it, in its order."""
         done: dict[int, dict[str, Any]] = {}
-        for position, listed in lists.items():
-            ranked = listed.ranked
+        for position, ranked in lists.items():
             mine = [place for place, each in enumerate(shown) if each.query.position == position]
             hits = [shown[place].hit for place in mine]
             await self._search.fetch_bodies(run.reading(position), ranked, hits)
@@ -191,7 +197,7 @@ def _counted_with(run: _Run, position: int) -> SearchQuery:
     return replace(item.search, facets=run.federation.facets_by_index.get(item.index_uid))
 
 
-def _merged(run: _Run, lists: Mapping[int, Listed], depth: int) -> dict[str, Federated]:
+def _merged(run: _Run, lists: Mapping[int, Ranked], depth: int) -> dict[str, Federated]:
     """The hits of each index, in the order of the indexes' uids."""
     merged: dict[str, Federated] = {}
     for uid, reading in run.readings.items():
@@ -201,7 +207,7 @@ def _merged(run: _Run, lists: Mapping[int, Listed], depth: int) -> dict[str, Fed
                 position=position,
                 shown_position=shown_position(run.request.queries[position], position),
                 weight=(run.request.queries[position].federation_options or FederationOptions()).weight,
-                hits=lists[position].ranked.hits,
+                hits=lists[position].hits[: lists[position].plan.wanted],
                 searchable_count=searchable_count(reading.index),
             )
             for position in run.asking(uid)
@@ -211,13 +217,13 @@ def _merged(run: _Run, lists: Mapping[int, Listed], depth: int) -> dict[str, Fed
     return merged
 
 
-def _query_vectors(run: _Run, lists: Mapping[int, Listed]) -> dict[str, Any]:
+def _query_vectors(run: _Run, lists: Mapping[int, Ranked]) -> dict[str, Any]:
     """`queryVectors`, by the shown position: what semantic searches compared with."""
     if not any(item.search.retrieve_vectors for item in run.request.queries):
         return {}
     vectors = {}
     for position, item in enumerate(run.request.queries):
-        plan = lists[position].ranked.plan
+        plan = lists[position].plan
         if item.search.retrieve_vectors and plan.semantic and plan.query.vector is not None:
             vectors[str(shown_position(item, position))] = list(plan.query.vector)
     return {"queryVectors": vectors}

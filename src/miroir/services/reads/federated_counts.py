@@ -11,17 +11,15 @@ from dataclasses import dataclass, replace
 
 from miroir.core.reads.distinct import duplicates_filter
 from miroir.core.reads.facet_merge import FacetSum
-from miroir.core.reads.federation_counts import count_parts, federation_count_body
+from miroir.core.reads.federation_counts import count_parts, counted_query, federation_count_body
 from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.search_plan import (
     Matching,
     facets_of,
-    kind_of,
     matching_of,
     only,
     sequences,
 )
-from miroir.core.reads.whole_lists import negatives
 from miroir.meili.commands import SearchQuery
 from miroir.services.reads.ranked import Ranked, add_facets, counted_matching
 from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter
@@ -36,23 +34,6 @@ class IndexCount:
     facets: FacetSum | None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """The list of one query. `candidates`: the sequences of all it counts, where they were read."""
-
-    ranked: Ranked
-    candidates: frozenset[str] | None = None
-
-    @property
-    def counted(self) -> SearchQuery:
-        """The query that finds by words, or by its filter alone, what this one counts."""
-        query = self.ranked.plan.query
-        if kind_of(query) != "hybrid":
-            return query
-        words = negatives(query.q or "") if self.ranked.plan.semantic else query.q
-        return replace(query, q=words, hybrid=None, vector=None, media=None)
-
-
 class FederationCounts:
     """Counts for one index of a federation at a time."""
 
@@ -63,19 +44,19 @@ class FederationCounts:
     async def count(
         self,
         reading: Reading,
-        lists: Sequence[Listed],
+        lists: Sequence[Ranked],
         facets: Sequence[str] | None,
         rejected: Collection[str],
     ) -> IndexCount:
         """Of the union of some queries; `rejected` are the sequences of hits dropped between them."""
-        told = [listed for listed in lists if listed.candidates is None]
-        read = frozenset().union(*(listed.candidates or () for listed in lists)) - set(rejected)
-        if len(told) == len(lists) == 1 and not rejected and kind_of(told[0].ranked.plan.query) != "hybrid":
-            found = IndexCount(told[0].ranked.total, told[0].ranked.facets)
+        told = [ranked for ranked in lists if ranked.counted is None]
+        read = frozenset().union(*(ranked.counted or () for ranked in lists)) - set(rejected)
+        if len(lists) == 1 and not rejected:
+            found = IndexCount(lists[0].total, lists[0].facets)
         elif told:
-            found = await self._union(reading, [listed.counted for listed in told], facets)
+            found = await self._union(reading, [counted_query(ranked.plan) for ranked in told], facets)
             gone = {*rejected, *await self._dropped(reading, told)} - read
-            known = {seq for listed in told for seq in await self._found_by(reading, listed, [*gone, *read])}
+            known = {seq for ranked in told for seq in await self._found_by(reading, ranked, [*gone, *read])}
             found = await self._changed(reading, found, facets, sorted(gone & known), -1)
             found = await self._changed(reading, found, facets, sorted(read - known), 1)
         else:
@@ -83,9 +64,7 @@ class FederationCounts:
             found = await self._changed(reading, found, facets, sorted(read) or [""], 1)
             found = replace(found, total=len(read))
         if found.facets is not None:
-            counted = [
-                counted_matching(listed.ranked, matching_of(reading.index, listed.counted)) for listed in told
-            ]
+            counted = [counted_matching(ranked, _matching_of(ranked)) for ranked in told]
             if read:
                 counted.append(Matching({}, only(sorted(read))))
             await self._speller.settle(reading, found.facets, found.total, facets or (), counted)
@@ -138,23 +117,22 @@ class FederationCounts:
                 add_facets(found.facets, answer, sign=sign)
         return IndexCount(found.total + sign * len(seqs), found.facets)
 
-    async def _dropped(self, reading: Reading, lists: Sequence[Listed]) -> set[str]:
+    async def _dropped(self, reading: Reading, lists: Sequence[Ranked]) -> set[str]:
         """Sequences of documents that every query which found them dropped as duplicates."""
-        dropped = [await self._duplicates(reading, listed) for listed in lists]
+        dropped = [await self._duplicates(reading, ranked) for ranked in lists]
         suspects = sorted(set().union(*dropped))
         gone = set(suspects)
-        for listed, mine in zip(lists, dropped, strict=True):
-            gone -= await self._found_by(reading, listed, suspects) - mine
+        for ranked, mine in zip(lists, dropped, strict=True):
+            gone -= await self._found_by(reading, ranked, suspects) - mine
         return gone
 
-    async def _found_by(self, reading: Reading, listed: Listed, seqs: Collection[str]) -> set[str]:
+    async def _found_by(self, reading: Reading, ranked: Ranked, seqs: Collection[str]) -> set[str]:
         """Which of some documents a query finds."""
         if not seqs:
             return set()
-        return await self._matching(reading, matching_of(reading.index, listed.counted), only(sorted(seqs)))
+        return await self._matching(reading, _matching_of(ranked), only(sorted(seqs)))
 
-    async def _duplicates(self, reading: Reading, listed: Listed) -> set[str]:
-        ranked = listed.ranked
+    async def _duplicates(self, reading: Reading, ranked: Ranked) -> set[str]:
         plan = ranked.plan
         if plan.distinct is None or not plan.distinct_is_countable:
             return set()
@@ -162,7 +140,7 @@ class FederationCounts:
         if shared is None:
             return set()
         visited = {hit.seq for hit, _ in ranked.visited}
-        return await self._matching(reading, matching_of(reading.index, listed.counted), shared) - visited
+        return await self._matching(reading, _matching_of(ranked), shared) - visited
 
     async def _matching(self, reading: Reading, matching: Matching, wanted: str) -> set[str]:
         """Sequences of what a query finds among the documents that pass a filter."""
@@ -170,3 +148,7 @@ class FederationCounts:
             reading, lambda share, _: Ask("/search", sequences(matching, share, wanted))
         )
         return {seq for answer in answers for seq in found_sequences(answer.value)}
+
+
+def _matching_of(ranked: Ranked) -> Matching:
+    return matching_of(ranked.plan.index, counted_query(ranked.plan))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from miroir.core.reads.candidates import Visit, by_insertion, mixed_count, needs_everything, walk
+from miroir.core.reads.candidates import Visit, by_insertion, mixed_count, needs_everything, throws_out, walk
 from miroir.core.reads.count_bodies import above, count_only, deeper, distinct_values, undropped
 from miroir.core.reads.covering import Share
 from miroir.core.reads.distinct import ValueKey, deduplicate, duplicates_filter, has_many_values
@@ -58,9 +58,14 @@ class Ranker:
         self._frequency = FrequencySearch(scatter)
         self._lister = Lister(scatter)
 
-    async def rank(self, reading: Reading, plan: SearchPlan, *, counted: bool = True) -> Ranked:
-        """The merged list. `counted` False leaves distinct totals alone (a hybrid half, a federated query)."""
-        if needs_everything(plan, counted=counted):
+    async def rank(
+        self, reading: Reading, plan: SearchPlan, *, counted: bool = True, by_name: bool = False
+    ) -> Ranked:
+        """The merged list. `counted` False leaves distinct totals alone (a hybrid half).
+
+        `by_name`: which documents are counted must be known, unless it is all that match (or too many).
+        """
+        if needs_everything(plan, counted=counted) or (by_name and throws_out(plan)):
             ranked = await self._listed(reading, plan)
             if ranked is not None:
                 return ranked

@@ -71,8 +71,12 @@ class IndexSearch:
         *,
         depth: int | None = None,
         needed: tuple[str, ...] = (),
+        by_name: bool = False,
     ) -> Ranked:
-        """The merged list of whichever search the query asks for. Raises ApiError."""
+        """The merged list of whichever search the query asks for. Raises ApiError.
+
+        `by_name`: which documents are counted must be known where it is not all that match.
+        """
         require_hybrid(query)
         kind = kind_of(query)
         if (
@@ -89,10 +93,10 @@ class IndexSearch:
         try:
             if kind == "keyword":
                 plan = plan_search(reading.index, query, depth=depth, needed=needed)
-                return await self._ranker.rank(reading, plan)
+                return await self._ranker.rank(reading, plan, by_name=by_name)
             if kind == "semantic":
-                return await self._semantic(reading, query, depth, needed)
-            return await self._hybrid(reading, query, depth, needed)
+                return await self._semantic(reading, query, depth, needed, by_name=by_name)
+            return await self._hybrid(reading, query, depth, needed, by_name=by_name)
         except NodeRefusal as refusal:
             raise await self._judged(reading, query, refusal) from refusal
 
@@ -108,11 +112,17 @@ class IndexSearch:
         return as_api_error(refusal.body, reading.index)
 
     async def _semantic(
-        self, reading: Reading, query: SearchQuery, depth: int | None, needed: tuple[str, ...]
+        self,
+        reading: Reading,
+        query: SearchQuery,
+        depth: int | None,
+        needed: tuple[str, ...],
+        *,
+        by_name: bool,
     ) -> Ranked:
         embedded = await self._embedded(reading, query)
         plan = plan_search(reading.index, embedded, kind="semantic", depth=depth, needed=needed)
-        return await self._ranker.rank(reading, plan)
+        return await self._ranker.rank(reading, plan, by_name=by_name)
 
     async def _embedded(self, reading: Reading, query: SearchQuery) -> SearchQuery:
         """The query with its vector: embedded once, by one node, when the client gave none."""
@@ -126,7 +136,13 @@ class IndexSearch:
         return query if vector is None else replace(query, vector=tuple(vector))
 
     async def _hybrid(
-        self, reading: Reading, query: SearchQuery, depth: int | None, needed: tuple[str, ...]
+        self,
+        reading: Reading,
+        query: SearchQuery,
+        depth: int | None,
+        needed: tuple[str, ...],
+        *,
+        by_name: bool,
     ) -> Ranked:
         """Both halves over all shards, mixed here: no shard sees the hybrid search itself (H10)."""
         assert query.hybrid is not None
@@ -135,13 +151,13 @@ class IndexSearch:
         counted_apart = bool(plan.distinct) or query.ranking_score_threshold is not None
         keyword = await self._ranker.rank(reading, plan, counted=not counted_apart)
         if keyword_suffices(keyword.hits[: plan.wanted], plan.wanted, ratio):
-            return await self._ranker.rank(reading, plan) if counted_apart else keyword
+            return await self._ranker.rank(reading, plan, by_name=by_name) if counted_apart else keyword
         try:
             embedded = await self._embedded(reading, query)
         except NodeRefusal as refusal:
             if refusal.body.get("code") != "vector_embedding_error":
                 raise
-            return await self._ranker.rank(reading, plan) if counted_apart else keyword
+            return await self._ranker.rank(reading, plan, by_name=by_name) if counted_apart else keyword
         kind: Kind = "hybrid" if knows_words(query) else "semantic"
         half = plan_search(reading.index, embedded, kind=kind, depth=depth, needed=needed)
         if counted_apart:
