@@ -1,18 +1,19 @@
 """`miroir dump create` and `miroir dump import`: a whole server as one file, and such a file into a running cluster.
 
-A dump of any Meilisearch from 1.0 on can be imported; it is read as a stream and sent through the API in bounded
+A dump of any Meilisearch can be imported; it is read as a stream and sent through the API in bounded
 batches, so neither its size nor a search going on meanwhile matters. What the API cannot set is made anew: the times of
-indexes and keys.
+indexes and keys, and the history of tasks. What waited when the dump was made is asked for again.
 """
 
 from __future__ import annotations
 
 import tarfile
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import click
@@ -24,6 +25,9 @@ from miroir.cli.client import CallError, Client
 from miroir.cli.cluster_dir import ClusterDir, ClusterDirError
 from miroir.errors import MiroirError
 from miroir.meili import dump_format
+from miroir.meili.dump_archive import size_of, source_of
+from miroir.meili.dump_contents import DumpSource, IndexDump, PendingTask, read_dump
+from miroir.meili.keys import Key
 
 BATCH_BYTES = 8 << 20
 BATCH_DOCUMENTS = 10_000
@@ -70,14 +74,17 @@ def import_dump(client: Client, file: Path, console: Console) -> dict[str, int]:
     """
     try:
         with tarfile.open(file, "r:*") as archive:
-            members = {member.name.removeprefix("./"): member for member in archive.getmembers()}
-            dump_format.check_metadata(_read(archive, members, dump_format.METADATA))
-            _import_features(client, _read(archive, members, dump_format.FEATURES))
+            source = source_of(archive, time.time_ns(), lambda: str(uuid.uuid4()))
+            contents = read_dump(source)
+            _import_features(client, contents.features)
             counts = {}
-            for uid in dump_format.index_uids(members):
-                counts[uid] = _import_index(client, archive, members, uid, console)
-            _import_keys(client, _read(archive, members, dump_format.KEYS))
-            _import_webhooks(client, _read(archive, members, dump_format.WEBHOOKS))
+            for index in contents.indexes:
+                size = size_of(archive, index.documents)
+                counts[index.uid] = _import_index(client, source, index, size, console)
+            _import_keys(client, contents.keys)
+            _import_webhooks(client, contents.webhooks)
+            for pending in contents.pending:
+                _repeat(client, source, pending)
     except (OSError, tarfile.TarError, KeyError, ValueError, TypeError) as error:
         raise DumpFileError(f"cannot import {file}: {error}") from error
     return counts
@@ -93,33 +100,18 @@ def _client(url: str | None, key: str | None, data: Path) -> Client:
     return Client(cluster["orchestrator"]["url"], folder.keys(key).master_key)
 
 
-_Members = dict[str, tarfile.TarInfo]
-
-
-def _open(archive: tarfile.TarFile, members: _Members, name: str) -> IO[bytes] | None:
-    member = members.get(name)
-    return None if member is None else archive.extractfile(member)
-
-
-def _read(archive: tarfile.TarFile, members: _Members, name: str) -> bytes:
-    found = _open(archive, members, name)
-    return b"" if found is None else found.read()
-
-
-def _import_features(client: Client, body: bytes) -> None:
+def _import_features(client: Client, features: dict[str, Any]) -> None:
     """Only what the server knows, and only what is on."""
     known = client.ask("GET", "/experimental-features")
-    wanted = {
-        name: True for name, is_on in orjson.loads(body or b"{}").items() if is_on is True and name in known
-    }
+    wanted = {name: True for name, is_on in features.items() if is_on is True and name in known}
     if wanted:
         client.ask("PATCH", "/experimental-features", wanted)
 
 
-def _import_keys(client: Client, body: bytes) -> None:
+def _import_keys(client: Client, keys: Iterable[Key]) -> None:
     """Keys that are there stay as they are; one that has expired cannot be made again."""
     now_ns = time.time_ns()
-    for key in dump_format.read_keys(body, now_ns):
+    for key in keys:
         if key.expires_at is not None and key.expires_at <= now_ns:
             continue
         status, answer = client.call("POST", "/keys", dump_format.key_request(key))
@@ -127,46 +119,76 @@ def _import_keys(client: Client, body: bytes) -> None:
             raise CallError(f"key {key.uid}: {answer.get('message')}")
 
 
-def _import_webhooks(client: Client, body: bytes) -> None:
+def _import_webhooks(client: Client, hooks: dict[str, Any]) -> None:
     there = {hook["url"] for hook in client.ask("GET", "/webhooks")["results"]}
-    for hook in (orjson.loads(body or b"{}").get("webhooks") or {}).values():
+    for hook in hooks.values():
         if hook["url"] not in there:
             client.ask("POST", "/webhooks", {"url": hook["url"], "headers": hook.get("headers") or {}})
 
 
-def _import_index(
-    client: Client, archive: tarfile.TarFile, members: _Members, uid: str, console: Console
-) -> int:
-    about = orjson.loads(_read(archive, members, f"indexes/{uid}/metadata.json"))
-    settings = orjson.loads(_read(archive, members, f"indexes/{uid}/settings.json") or b"{}")
+def _import_index(client: Client, source: DumpSource, index: IndexDump, size: int, console: Console) -> int:
+    uid = index.uid
     if client.call("GET", f"/indexes/{uid}")[0] == 404:
-        created = client.ask("POST", "/indexes", {"uid": uid, "primaryKey": about["primaryKey"]})
+        created = client.ask("POST", "/indexes", {"uid": uid, "primaryKey": index.primary_key})
         client.wait_task(created["taskUid"], timeout_s=_TASK_S)
-    shown = {
-        name: value
-        for name, value in settings.items()
-        if value is not None and name not in dump_format.LEFT_OUT
-    }
+    shown = {name: value for name, value in index.settings.items() if value is not None}
     changed = client.ask("PATCH", f"/indexes/{uid}/settings", shown)
     client.wait_task(changed["taskUid"], timeout_s=_TASK_S)
-    name = dump_format.documents_file(uid)
-    source = _open(archive, members, name)
-    if source is None:
+    if index.documents not in source.names:
         return 0
-    query = urlencode({"primaryKey": about["primaryKey"]}) if about["primaryKey"] else ""
     with _progress(console) as progress:
-        bar = progress.add_task(uid, total=members[name].size)
+        bar = progress.add_task(uid, total=size)
         return _send(
-            client, f"/indexes/{uid}/documents?{query}", source, lambda size: progress.advance(bar, size)
+            client,
+            "POST",
+            _documents_path(uid, index.primary_key),
+            source.lines(index.documents),
+            lambda size: progress.advance(bar, size),
         )
 
 
-def _send(client: Client, path: str, lines: Iterable[bytes], advance: Any) -> int:
-    """Documents in bounded batches, a bounded number of them under way; returns how many there were."""
+def _documents_path(uid: str, primary_key: str | None) -> str:
+    query = urlencode({"primaryKey": primary_key}) if primary_key else ""
+    return f"/indexes/{uid}/documents?{query}"
+
+
+def _repeat(client: Client, source: DumpSource, pending: PendingTask) -> None:
+    """What waited when the dump was made is asked for again; that a task of it fails is no failure of the import."""
+    uid, payload = pending.index_uid, pending.payload
+    match pending.kind:
+        case "add":
+            method = "PUT" if payload["merge"] else "POST"
+            lines = source.lines(pending.file or "")
+            if pending.is_array:
+                documents = orjson.loads(b"".join(lines) or b"[]")
+                lines = [orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE) for document in documents]
+            _send(client, method, _documents_path(uid, payload["primary_key"]), lines, None)
+        case "delete":
+            client.ask("POST", f"/indexes/{uid}/documents/delete-batch", payload["ids"])
+        case "clear":
+            client.ask("DELETE", f"/indexes/{uid}/documents")
+        case "settings":
+            settings = payload["settings"]
+            shown = {name: settings[name] for name in settings if name not in dump_format.LEFT_OUT}
+            client.ask("PATCH", f"/indexes/{uid}/settings", shown)
+        case "create":
+            client.ask("POST", "/indexes", {"uid": uid, "primaryKey": payload["primary_key"]})
+        case "update":
+            changed = {"primaryKey": payload["primary_key"], "uid": payload["new_uid"]}
+            client.ask("PATCH", f"/indexes/{uid}", {k: v for k, v in changed.items() if v is not None})
+        case "drop":
+            client.ask("DELETE", f"/indexes/{uid}")
+
+
+def _send(client: Client, method: str, path: str, lines: Iterable[bytes], advance: Any) -> int:
+    """Documents in bounded batches, a bounded number of them under way; returns how many there were.
+
+    Without `advance` a task may fail.
+    """
     waiting: deque[tuple[int, int]] = deque()
     count = 0
     for batch in batches(lines):
-        accepted = client.ask("POST", path, b"".join(batch), content_type="application/x-ndjson")
+        accepted = client.ask(method, path, b"".join(batch), content_type="application/x-ndjson")
         waiting.append((accepted["taskUid"], sum(map(len, batch))))
         count += len(batch)
         if len(waiting) >= WINDOW:
@@ -178,8 +200,13 @@ def _send(client: Client, path: str, lines: Iterable[bytes], advance: Any) -> in
 
 def _wait(client: Client, waiting: deque[tuple[int, int]], advance: Any) -> None:
     task, size = waiting.popleft()
-    client.wait_task(task, timeout_s=_TASK_S)
-    advance(size)
+    try:
+        client.wait_task(task, timeout_s=_TASK_S)
+    except CallError:
+        if advance is not None:
+            raise
+    if advance is not None:
+        advance(size)
 
 
 def batches(lines: Iterable[bytes]) -> Iterator[list[bytes]]:

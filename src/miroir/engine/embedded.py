@@ -20,7 +20,7 @@ import msgspec
 import orjson
 
 from miroir.engine.backend import EngineBackend
-from miroir.engine.dumps import import_dump
+from miroir.engine.dump_import import import_dump
 from miroir.engine.jobs import decode_job, summary
 from miroir.engine.loading import load_catalog
 from miroir.engine.scheduler import Limits, Scheduler

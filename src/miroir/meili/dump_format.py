@@ -16,6 +16,8 @@ from miroir.meili.keys import Key, shown_expiry, stored_expiry
 from miroir.meili.webhooks import Webhook
 
 VERSION = "V6"
+CURRENT = 6
+_READABLE = ("V1", "V2", "V3", "V4", "V5", VERSION)
 DATABASE_VERSION = "1.50.0"
 
 METADATA = "metadata.json"
@@ -23,8 +25,8 @@ INSTANCE_UID = "instance_uid.uuid"
 KEYS = "keys.jsonl"
 FEATURES = "experimental-features.json"
 WEBHOOKS = "webhooks.json"
-#: files a reader expects; the history of tasks and batches is left out
-EMPTY = ("tasks/queue.jsonl", "batches/queue.jsonl")
+TASKS = "tasks/queue.jsonl"
+BATCHES = "batches/queue.jsonl"
 #: Settings behind features, which the importing server may not know.
 LEFT_OUT = ("foreignKeys", "chat")
 
@@ -42,12 +44,15 @@ def metadata(now_ns: int) -> bytes:
     )
 
 
-def check_metadata(body: bytes) -> None:
-    """Raise ValueError for a dump of a version that cannot be read."""
+def dump_version(body: bytes) -> int:
+    """The version that metadata.json tells. Raises ValueError for one that cannot be read."""
     found = orjson.loads(body)
     version = found.get("dumpVersion") if isinstance(found, dict) else None
-    if version != VERSION:
-        raise ValueError(f"the dump has version {version}, only {VERSION} can be imported")
+    if version not in _READABLE:
+        raise ValueError(
+            f"the dump has version {version}, only {_READABLE[0]} to {_READABLE[-1]} can be imported"
+        )
+    return _READABLE.index(version) + 1
 
 
 def index_files(
@@ -121,10 +126,11 @@ def webhooks(hooks: Iterable[Webhook]) -> bytes:
 
 def read_keys(body: bytes, now_ns: int) -> list[Key]:
     """Keys of keys.jsonl. Raises KeyError, TypeError, ValueError."""
-    return [_read_key(orjson.loads(line), now_ns) for line in body.splitlines()]
+    return [read_key(orjson.loads(line), now_ns) for line in body.splitlines()]
 
 
-def _read_key(found: dict[str, Any], now_ns: int) -> Key:
+def read_key(found: dict[str, Any], now_ns: int) -> Key:
+    """A key of a dump of version 5 or 6. Raises KeyError, TypeError, ValueError."""
     expires = found.get("expires_at")
     return Key(
         uid=found["uid"],

@@ -16,9 +16,12 @@ from miroir.core.records import OpRecord
 from miroir.core.reserved import RESERVED_PREFIX
 from miroir.core.topology import IndexView
 from miroir.core.writes.document_ids import document_ids
+from miroir.core.writes.task_table import TaskTable
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili import dump_format
 from miroir.meili.codes import ApiError
+from miroir.meili.dump_history import batch_line, task_line
+from miroir.meili.tasks import FINISHED
 from miroir.ports.dumps import DumpError, DumpFile, DumpFiles
 from miroir.ports.store import Reader, Store, Table
 from miroir.services.cluster import Cluster
@@ -42,6 +45,7 @@ class Dumps:
         pages: DocumentPages,
         limits: WriteLimits,
         now_ns: Callable[[], int],
+        history: Callable[[], TaskTable],
     ) -> None:
         self._files = files
         self._store = store
@@ -50,6 +54,7 @@ class Dumps:
         self._pages = pages
         self._limits = limits
         self._now_ns = now_ns
+        self._history = history
 
     async def run(self, op: OpRecord) -> dict[str, Any]:
         """Write the dump; its uid as details. Raises ApiError, and then there is no file."""
@@ -63,8 +68,8 @@ class Dumps:
                 await out.add(dump_format.FEATURES, orjson.dumps(self._registry.features))
                 hooks = dump_format.webhooks(self._registry.webhooks.values())
                 await out.add(dump_format.WEBHOOKS, hooks)
-                for name in dump_format.EMPTY:
-                    await out.add(name, b"")
+                await out.add_pages(dump_format.TASKS, self._tasks(op.id))
+                await out.add_pages(dump_format.BATCHES, self._batches(op.id))
                 indexes = self._cluster.snapshot().indexes
                 for name in op.names:
                     if name in indexes:
@@ -80,6 +85,21 @@ class Dumps:
         for name, body in dump_format.index_files(*about, view.settings):
             await out.add(name, body)
         await out.add_pages(dump_format.documents_file(view.uid), self._documents(view))
+
+    async def _tasks(self, before: int) -> AsyncIterator[bytes]:
+        """NDJSON of the tasks that have ended, a page at a time, of those accepted before the dump."""
+        async for page in self._ended(before):
+            yield b"".join(map(task_line, filter(None, map(self._history().get, page))))
+
+    async def _batches(self, before: int) -> AsyncIterator[bytes]:
+        async for page in self._ended(before):
+            yield b"".join(map(batch_line, filter(None, map(self._history().batch, page))))
+
+    async def _ended(self, before: int) -> AsyncIterator[list[int]]:
+        uids = [uid for uid in self._history().oldest(FINISHED) if uid < before]
+        for start in range(0, len(uids), PAGE):
+            yield uids[start : start + PAGE]
+            await asyncio.sleep(0)
 
     async def _documents(self, view: IndexView) -> AsyncIterator[bytes]:
         """NDJSON, a page at a time. Raises ApiError when a shard stays unreadable."""

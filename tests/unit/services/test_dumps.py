@@ -25,6 +25,7 @@ def with_dumps(c, folder):
         w.barriers.pages,
         w.limits,
         w.now_ns,
+        lambda: w.log.tasks,
     ).run
 
 
@@ -59,6 +60,9 @@ def test_a_dump_holds_what_was_accepted_before_it_and_nothing_after(tmp_path):
         assert settings["sortableAttributes"] == ["title"]
         assert orjson.loads(files["indexes/m/metadata.json"])["primaryKey"] == "id"
         assert len(files["keys.jsonl"].splitlines()) == 4
+        told = [orjson.loads(line)["uid"] for line in files["tasks/queue.jsonl"].splitlines()]
+        assert told == list(range(dump))
+        assert len(files["batches/queue.jsonl"].splitlines()) == dump
         assert b"_miroir" not in b"".join(files.values())
         assert b"miroir-0" not in b"".join(files.values())
 

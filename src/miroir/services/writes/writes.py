@@ -122,7 +122,9 @@ class WritePath:
 
     def _dumps(self, files: DumpFiles, store: Store) -> Dumps:
         pages = self.barriers.pages
-        return Dumps(files, store, self.cluster, self.registry, pages, self.limits, self.now_ns)
+        return Dumps(
+            files, store, self.cluster, self.registry, pages, self.limits, self.now_ns, lambda: self.log.tasks
+        )
 
     def _connect(self) -> None:
         """What services need of others that are made after them."""
