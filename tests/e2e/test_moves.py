@@ -22,7 +22,9 @@ DOCUMENTS = 10_000
 ROUNDS = int(os.environ.get("MIROIR_KILL_ROUNDS") or 2)
 
 
-async def _settled(cluster: RealCluster) -> None:
+async def settled(cluster: RealCluster) -> None:
+    """Every node answers, nothing is to be moved, deleted or caught up."""
+
     async def nothing_open() -> bool:
         try:
             _, status = await cluster.admin("GET", "/_miroir/rebalance/status")
@@ -75,7 +77,7 @@ async def _grow(directory: Path) -> None:
         assert library.reads > 20
         moved = ended["actual"]["documents"]  # type: ignore[index]
         assert 0 < moved <= bound * 1.05, moved  # writes meanwhile add to it
-        await _settled(cluster)
+        await settled(cluster)
         await library.check(copies=2)
         assert any((await shards_on(cluster, "node-4")).values())
 
@@ -112,7 +114,7 @@ async def _kill_rounds(directory: Path, engine: tuple[str, ...], rounds: int, rn
                 ended = await operation_end(cluster, begun["operation"], within_s=180)
                 assert ended["state"] == "done", ended
                 library.stop.set()
-            await _settled(cluster)
+            await settled(cluster)
             assert library.problems == [], library.problems[:3]
             await library.check(copies=2)
             print(f"round {turn + 1}: {library.writes} writes, {library.reads} reads")  # noqa: T201

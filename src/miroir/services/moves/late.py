@@ -22,9 +22,15 @@ log = structlog.get_logger()
 class LateArrivals:
     """Judges the tasks that watchers of nodes see."""
 
-    def __init__(self, cluster: Cluster, spoil: Callable[[str, str, set[int]], None]) -> None:
-        """`spoil` (physical, node, shards): these replicas must be rebuilt."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        spoil: Callable[[str, str, set[int]], None],
+        is_own: Callable[[str, int], bool] = lambda node, task: False,
+    ) -> None:
+        """`spoil` (physical, node, shards): these replicas must be rebuilt. `is_own` (node, task): answered in time."""
         self._cluster = cluster
+        self._is_own = is_own
         self._spoil = spoil
         #: (physical, node) -> shard -> newest task of the node when reads went to it
         self._fences: dict[tuple[str, str], dict[int, int]] = {}
@@ -49,7 +55,7 @@ class LateArrivals:
             for shard in touched
             if placed[shard].get(node) is ReplicaState.IN_SYNC and task.uid > fences.get(shard, first)
         }
-        if late:
+        if late and not self._is_own(node, task.uid):
             log.error("request_arrived_late", node=node, index=physical, task=task.uid, shards=len(late))
             self._spoil(physical, node, late)
 

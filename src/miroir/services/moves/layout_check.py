@@ -19,6 +19,7 @@ from miroir.core.hashing import shard_of
 from miroir.core.moves.cluster_view import MoveLimits
 from miroir.core.records import IndexState, Resolution
 from miroir.core.topology import NodeId, ReplicaState
+from miroir.core.writes.ops import shards_tag
 from miroir.services.cluster import Cluster
 from miroir.services.moves.copy_pages import fitting
 from miroir.services.moves.shard_calls import ShardCalls
@@ -29,7 +30,6 @@ from miroir.services.writes.sequencer import Sequencer
 log = structlog.get_logger()
 
 _LOOK_S = 0.02
-_TAG = "miroir-layout"
 #: stands for the hidden documents of an exact index among the shards to be verified
 GHOSTS = -1
 
@@ -203,7 +203,8 @@ class LayoutCheck:
                 return False
             log.warning("layouts_differ", index=layout, node=node, documents=len(surplus) + len(wrong))
             self.differed[layout] += len(surplus) + len(wrong)
-            await self._repair(source, layout, node, surplus, wrong, primary_key, limits)
+            tag = shards_tag("layout", shards)
+            await self._repair(source, layout, node, surplus, wrong, primary_key, limits, tag)
         return False
 
     async def _repair(
@@ -215,16 +216,17 @@ class LayoutCheck:
         wrong: list[str],
         primary_key: str,
         limits: MoveLimits,
+        tag: str,
     ) -> None:
         if surplus:
-            await self._calls.delete_ids(node, layout, surplus, _TAG)
+            await self._calls.delete_ids(node, layout, surplus, tag)
         for first in range(0, len(wrong), limits.page_documents):
             page = wrong[first : first + limits.page_documents]
             found = await self._reader.documents(source, primary_key, page)
             documents = list(found.values())
             while documents:
                 taken, lines = fitting(documents, limits.page_bytes)
-                await self._calls.write(node, layout, primary_key, lines, _TAG)
+                await self._calls.write(node, layout, primary_key, lines, tag)
                 documents = documents[taken:]
 
     async def _ghosts(self, source: Source, layout: str, primary_key: str) -> bool:
@@ -232,16 +234,17 @@ class LayoutCheck:
         ours = await self._reader.ghosts(source, primary_key)
         shards = self._cluster.placement[layout].shards
         for node in sorted({n for r in shards for n, s in r.items() if s is ReplicaState.IN_SYNC}):
+            tag = shards_tag("layout", [shard for shard, replicas in enumerate(shards) if node in replicas])
             theirs = await self._calls.ghosts(node, layout, primary_key)
             for one in (source.nodes[0], node):
                 if not await self.trusted(NodeId(one)):
                     return False
             surplus = sorted(theirs.keys() - ours.keys())
             if surplus:
-                await self._calls.delete_ids(node, layout, surplus, _TAG)
+                await self._calls.delete_ids(node, layout, surplus, tag)
             changed = [ghost for name, ghost in sorted(ours.items()) if theirs.get(name) != ghost]
             if changed:
-                await self._calls.write(node, layout, primary_key, _lines(changed), _TAG)
+                await self._calls.write(node, layout, primary_key, _lines(changed), tag)
         return True
 
 

@@ -55,7 +55,7 @@ class Moving:
             rng,
         )
         self.copier.trusted = writes.prober.is_itself
-        self.copier.late = LateArrivals(cluster, self._spoil)
+        self.copier.late = LateArrivals(cluster, self._spoil, calls.is_own)
         writes.delivery.look = self.copier.late.look
         self.retiring = Retiring(cluster, writes.delivery, calls, reader_timeout_s=limits.reader_timeout_s)
         self._writes = writes

@@ -56,6 +56,10 @@ class ShardCalls:
         """The node begins anew: its tasks are numbered from the start."""
         self._own.pop(node, None)
 
+    def is_own(self, node: str, task: int) -> bool:
+        """Whether this process asked for the task and heard that the node took it."""
+        return task in self._own.get(node, {})
+
     async def healthy(self, node: str) -> bool:
         """Whether the node answers its health route with 200."""
         answer = await self._send(node, "GET", "/health", timeout_s=min(5.0, self._timeout_s))
