@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import msgspec
@@ -34,6 +35,9 @@ def tasks(draw, uid):
         enqueued_at=draw(st.integers(0, 50)),
         started_at=started,
         finished_at=draw(st.none() | st.integers(0, 50)),
+        details=draw(st.none() | st.just({"receivedDocuments": 1, "swaps": [{"indexes": ["a", "b"]}]})),
+        error=draw(st.none() | st.just({"message": "m", "code": "c"})),
+        custom_metadata=draw(st.none() | st.just("x")),
     )
 
 
@@ -87,6 +91,9 @@ def test_lists_are_those_of_a_full_scan(data, query, scoped):
     assert table.counts() == {s: n for s in words.STATUSES if (n := sum(t.status == s for t in flat))}
     assert table.about(["a", "c"]) == [t.uid for t in flat if words.indexes_of(t) & {"a", "c"}]
     assert dict(table) == model
+    again = TaskTable(model.values())
+    assert (dict(again), again.counts()) == (model, table.counts())
+    assert list(again.matching(query.filter)) == list(table.matching(query.filter))
 
 
 def test_a_task_that_goes_on_changes_its_places():
@@ -95,3 +102,29 @@ def test_a_task_that_goes_on_changes_its_places():
     assert [t.uid for t in table.matching(TaskFilter(index_uids=frozenset({"a"})))] == []
     assert [t.uid for t in table.matching(TaskFilter(index_uids=frozenset({"b"})))] == [3]
     assert table.counts() == {"processing": 1}
+
+
+def test_ended_tasks_take_little_memory():
+    count = 5_000
+
+    def ended(uid):
+        return Task(
+            uid=uid,
+            kind=words.KINDS[0],
+            status="succeeded",
+            index_uid=f"index-{uid % 10}",
+            batch_uid=uid,
+            details={"receivedDocuments": 10 + uid, "indexedDocuments": 10 + uid},
+            enqueued_at=1_700_000_000_000_000_000 + uid,
+            started_at=1_700_000_000_000_000_001 + uid,
+            finished_at=1_700_000_000_000_000_002 + uid,
+        )
+
+    tracemalloc.start()
+    try:
+        table = TaskTable(map(ended, range(count)))
+        each = tracemalloc.get_traced_memory()[0] / count
+    finally:
+        tracemalloc.stop()
+    assert len(table) == count
+    assert each < 400

@@ -1,26 +1,55 @@
-"""Every task in memory, with sets of uids by what lists ask for: pages of 100,000 tasks cost what a page shows."""
+"""Every task in memory, with sets of uids by what lists ask for: pages of 100,000 tasks cost what a page shows.
+
+Tasks that have ended are kept packed, and unpacked for whoever looks: as objects a million would take a gigabyte.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence, ValuesView
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
+import msgspec
 from pyroaring import BitMap
 
 from miroir.meili.commands import TaskFilter
-from miroir.meili.tasks import Batch, BatchTasks, Task, indexes_of, is_unrestricted, predicate
+from miroir.meili.tasks import FINISHED, Batch, BatchTasks, Task, indexes_of, is_unrestricted, predicate
 
 _UID_MAX = 2**32 - 1
 _NO_SETS = {"uids": None, "batch_uids": None, "canceled_by": None}
+_NAMES = Task.__struct_fields__
+#: A task as the list of its values: the names of a million tasks need not be kept.
+_Packed = msgspec.defstruct(
+    "_Packed",
+    [(field.name, field.type) for field in msgspec.structs.fields(Task)],
+    array_like=True,
+)
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Packed).decode
+
+
+def _packed(task: Task) -> Task | bytes:
+    """What is kept of a task: of one that may still change often, the task itself."""
+    return _encode(msgspec.structs.astuple(task)) if task.status in FINISHED else task
+
+
+def _unpacked(kept: Task | bytes) -> Task:
+    if isinstance(kept, Task):
+        return kept
+    return Task(**dict(zip(_NAMES, msgspec.structs.astuple(_decode(kept)), strict=True)))
+
+
+def _with_dates(kept: Task | bytes) -> Any:
+    """Something that has a task's dates; making tasks of all takes three times as long."""
+    return kept if isinstance(kept, Task) else _decode(kept)
 
 
 class TaskTable(MutableMapping[int, Task]):
     """Tasks by uid. A task that began is a batch of its own; canceled ones join their cancelation's batch."""
 
     def __init__(self, tasks: Iterable[Task] = ()) -> None:
-        self._tasks: dict[int, Task] = {}
+        self._tasks: dict[int, Task | bytes] = {}
         self._uids: BitMap = BitMap()
         self._status: defaultdict[str, BitMap] = defaultdict(BitMap)
         self._kind: defaultdict[str, BitMap] = defaultdict(BitMap)
@@ -28,17 +57,23 @@ class TaskTable(MutableMapping[int, Task]):
         self._batches: BitMap = BitMap()  #: uids of tasks that are the first of their batch
         self._joined: defaultdict[int, BitMap] = defaultdict(BitMap)  #: batch -> its other tasks
         self._canceled_by: defaultdict[int, BitMap] = defaultdict(BitMap)
-        for task in tasks:
-            self[task.uid] = task
+        members: dict[int, tuple[BitMap, list[int]]] = {}
+        for task in tasks:  # all at once, for one by one takes many times as long
+            self._tasks[task.uid] = _packed(task)
+            for found in self._sets(task):
+                members.setdefault(id(found), (found, []))[1].append(task.uid)
+        for found, uids in members.values():
+            found.update(uids)
+        self._uids.update(self._tasks)
 
     # --- as a mapping ---------------------------------------------------------------------------
 
     def __getitem__(self, uid: int) -> Task:
-        return self._tasks[uid]
+        return _unpacked(self._tasks[uid])
 
     def __setitem__(self, uid: int, task: Task) -> None:
-        old = self._tasks.get(uid)
-        self._tasks[uid] = task
+        old = self.get(uid)
+        self._tasks[uid] = _packed(task)
         if old is None:
             self._uids.add(uid)
             for found in self._sets(task):
@@ -52,7 +87,7 @@ class TaskTable(MutableMapping[int, Task]):
             found.add(uid)
 
     def __delitem__(self, uid: int) -> None:
-        task = self._tasks.pop(uid)
+        task = _unpacked(self._tasks.pop(uid))
         self._uids.discard(uid)
         for found in self._sets(task):
             found.discard(uid)
@@ -84,9 +119,6 @@ class TaskTable(MutableMapping[int, Task]):
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def values(self) -> ValuesView[Task]:
-        return self._tasks.values()
-
     # --- what lists ask -------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
@@ -95,7 +127,7 @@ class TaskTable(MutableMapping[int, Task]):
 
     def with_status(self, status: str) -> list[Task]:
         """Tasks of one status, oldest first."""
-        return [self._tasks[uid] for uid in self._status[status]]
+        return [self[uid] for uid in self._status[status]]
 
     def oldest(self, statuses: Iterable[str]) -> Iterator[int]:
         """Uids of tasks of these statuses, ascending."""
@@ -107,7 +139,7 @@ class TaskTable(MutableMapping[int, Task]):
 
     def matching(self, wanted: TaskFilter) -> Sequence[Task]:
         """Tasks that a filter selects, oldest first."""
-        return _Tasks(self._tasks, self._matching(wanted))
+        return _Tasks(self, self._matching(wanted))
 
     def matching_batches(self, wanted: TaskFilter) -> Sequence[BatchTasks]:
         """Batches with at least one task that a filter selects, oldest first."""
@@ -124,8 +156,8 @@ class TaskTable(MutableMapping[int, Task]):
         """One batch."""
         if not 0 <= uid <= _UID_MAX or uid not in self._batches:
             return None
-        first = self._tasks[uid]
-        members = [first, *(self._tasks[other] for other in self._joined.get(uid, ()))]
+        first = self[uid]
+        members = [first, *(self[other] for other in self._joined.get(uid, ()))]
         batch = Batch(uid=uid, started_at=first.started_at or 0, finished_at=first.finished_at)
         return BatchTasks(batch, sorted(members, key=lambda task: task.uid))
 
@@ -149,7 +181,8 @@ class TaskTable(MutableMapping[int, Task]):
         dates = replace(wanted, **_NO_SETS, types=None, statuses=None, index_uids=None)
         if not is_unrestricted(dates):
             test = predicate(dates)
-            found = BitMap(uid for uid in found if test(self._tasks[uid]))
+            kept = self._tasks
+            found = BitMap(uid for uid in found if test(_with_dates(kept[uid])))
         return found
 
 
