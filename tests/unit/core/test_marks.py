@@ -16,6 +16,7 @@ from miroir.core.reads.marks import (
     reach_of,
     remarked,
     spans_of,
+    with_left_out,
 )
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.word_frequency import question
@@ -120,6 +121,12 @@ def test_a_query_that_looks_a_word_up(
     text: str, together: int, kept: int, first: int, rewritten: str
 ) -> None:
     assert reach(text, together, {"stopWords": ["the"]}).rewritten(kept, first) == rewritten
+
+
+def test_queries_for_what_a_hit_was_found_without() -> None:
+    asked = reach("one two three", 0).asked
+    assert with_left_out(asked, (1,)) == [asked.without((1,)), "one . two "]
+    assert with_left_out(asked, (2, 0)) == [asked.without((2, 0)), "two . three", "two . one "]
 
 
 @given(st.integers(1, 6), st.data())

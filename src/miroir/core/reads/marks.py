@@ -123,6 +123,17 @@ def groups_lacking(
     return groups
 
 
+def with_left_out(asked: Question, left_out: Sequence[int]) -> list[str]:
+    """Queries for hits that were found without some words: for the words they match, then for each of the others.
+
+    One node looks all of them up to see how frequent they are.
+    """
+    matched = [number for number in range(len(asked.words)) if number not in left_out]
+    if asked.open_end:  # a prefix must stand last: behind it no other word is looked up
+        matched = [number for number in matched if number != len(asked.words) - 1]
+    return [asked.without(left_out), *(asked.only([*matched, number]) for number in left_out)]
+
+
 # --- putting the marks of several answers together -----------------------------------------------
 
 

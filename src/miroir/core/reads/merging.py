@@ -26,7 +26,7 @@ _LAST = float("inf")
 class Hit:
     """One hit of one shard: its place in the order, its document, what ranked it."""
 
-    __slots__ = ("body", "details", "key", "proximity_at", "score", "seq", "share", "typo_group")
+    __slots__ = ("body", "details", "key", "left_out", "proximity_at", "score", "seq", "share", "typo_group")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Hit:
         self.seq = seq
         self.typo_group = typo_group  #: the key's part before the typos
         self.proximity_at = proximity_at  #: place of the proximity in the key
+        self.left_out: tuple[int, ...] = ()  #: words that were replaced when the hit was found
 
 
 def take_hits(raw: list[dict[str, Any]], share: int) -> list[Hit]:

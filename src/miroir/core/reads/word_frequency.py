@@ -51,6 +51,12 @@ class Question:
         text = "".join(parts)
         return text + " " if text.endswith(STAND_IN) else text
 
+    def only(self, numbers: Sequence[int]) -> str:
+        """Some words, far apart from each other; the last one a prefix only if it is one in the whole."""
+        text = " . ".join(self.text[slice(*self.words[number])] for number in numbers)
+        is_prefix = self.open_end and numbers[-1] == len(self.words) - 1
+        return text + ("" if is_prefix else " ")
+
     def word(self, number: int) -> str:
         """One word as a query of its own; a prefix only if it is one in the whole."""
         start, end = self.words[number]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from miroir.core.reads.covering import Share
+from miroir.core.reads.marks import question_of, shows_marks
 from miroir.core.reads.merging import Hit, merge, take_hits
 from miroir.core.reads.scores import searchable_count
 from miroir.core.reads.search_plan import SearchPlan, node_search, with_filter
@@ -53,6 +54,8 @@ class FrequencySearch:
                 gap = leaves_gap(len(asked.words), removed)
                 for place, hits in enumerate(await self._hits(reading, part, rank, found.best_rank, gap=gap)):
                     lists.append(_taken(hits, place) if gap else take_hits(hits, place))
+                    for hit in lists[-1]:
+                        hit.left_out = removed
             if len({hit.seq for hits in lists for hit in hits}) >= plan.depth:
                 break
         counting = _rewritten(plan, asked, found.always, "all")
@@ -90,14 +93,16 @@ def _taken(hits: list[dict[str, Any]], place: int) -> list[Hit]:
 
 def _question(plan: SearchPlan) -> Question | None:
     query = plan.query
-    shows_matches = query.attributes_to_highlight or query.attributes_to_crop or query.show_matches_position
     rules = plan.index.settings.get("rankingRules") or ["words"]
     if query.matching_strategy != "frequency" or not query.q or plan.semantic:
         return None
-    if shows_matches or plan.two_phase or _first_rule(rules) != "words":
+    if plan.two_phase or _first_rule(rules) != "words":
         return None
-    asked = question(query.q, plan.index.settings)
-    return asked if asked is not None and len(asked.words) + asked.phrase_words > 1 and asked.words else None
+    asked = question(query.q, plan.index.settings, cut=True)
+    if asked is None or not asked.words or len(asked.words) + asked.phrase_words < 2:
+        return None
+    # The marks of what is left out are added afterwards, but not beside phrases.
+    return None if shows_marks(query) and question_of(plan.index, query) is None else asked
 
 
 def _first_rule(rules: list[str]) -> str:

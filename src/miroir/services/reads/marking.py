@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miroir.core.reads.covering import Share
-from miroir.core.reads.marks import Body, Reach, groups_lacking, question_of, reach_of, remarked
+from miroir.core.reads.marks import (
+    Body,
+    Reach,
+    groups_lacking,
+    question_of,
+    reach_of,
+    remarked,
+    with_left_out,
+)
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.search_plan import SearchPlan, counting_word, remarking, whole_with_marks
 from miroir.core.reads.short_prefixes import (
@@ -20,7 +28,7 @@ from miroir.core.reads.word_frequency import Question
 from miroir.core.reserved import SEQ_FIELD
 from miroir.meili.commands import SearchQuery
 from miroir.services.reads.ranked import Ranked
-from miroir.services.reads.scatter import Ask, Reading, Scatter
+from miroir.services.reads.scatter import Ask, Builder, Reading, Scatter
 
 #: Searches of one node for one page; what would need more is shown as it came.
 _SEARCHES_MAX = 40
@@ -47,6 +55,8 @@ class Marker:
         reach = reach_of(asked, query, hits)
         if reach is not None:
             await self._look_up(reading, ranked, reach, hits, page)
+        elif any(hit.left_out for hit in page):
+            await self._add_left_out(reading, ranked, asked, page)
         prefix = short_prefix(reading.index, query, asked)
         if prefix is not None:
             await self._agree_on_prefix(reading, ranked, asked, prefix, page)
@@ -67,6 +77,28 @@ class Marker:
                 queries += remarking(plan, share, seqs, texts)
             return _many(plan, queries) if 0 < len(queries) <= _SEARCHES_MAX else None
 
+        await self._ask(reading, ranked, build, page)
+
+    async def _add_left_out(
+        self, reading: Reading, ranked: Ranked, asked: Question, page: Sequence[Hit]
+    ) -> None:
+        """Add the marks of words that hits were found without (`matchingStrategy: frequency`)."""
+        plan = ranked.plan
+        groups: dict[int, dict[tuple[int, ...], list[str]]] = {}
+        for hit in page:
+            if hit.left_out:
+                groups.setdefault(hit.share, {}).setdefault(hit.left_out, []).append(hit.seq)
+
+        def build(share: Share, origin: int) -> Ask | None:
+            queries: list[Body] = []
+            for left_out, seqs in groups.get(origin, {}).items():
+                queries += remarking(plan, share, seqs, with_left_out(asked, left_out))[1:]
+            return _many(plan, queries) if 0 < len(queries) <= _SEARCHES_MAX else None
+
+        await self._ask(reading, ranked, build, page)
+
+    async def _ask(self, reading: Reading, ranked: Ranked, build: Builder, page: Sequence[Hit]) -> None:
+        """Put the marks together that several searches of one node show."""
         bodies: dict[str, list[Body]] = {}
         for answer in await self._scatter.ask(reading, build, shares=ranked.shares):
             for result in answer.value["results"]:
@@ -75,7 +107,7 @@ class Marker:
         for hit in page:
             found = bodies.get(hit.seq)
             if found:
-                _change(hit, remarked(found, plan.query), plan)
+                _change(hit, remarked(found, ranked.plan.query), ranked.plan)
 
     async def _agree_on_prefix(
         self, reading: Reading, ranked: Ranked, asked: Question, prefix: str, page: Sequence[Hit]
