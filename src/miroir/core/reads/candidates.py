@@ -66,7 +66,9 @@ def breaks_ties(plan: SearchPlan) -> bool:
 
 def needs_everything(plan: SearchPlan, *, counted: bool) -> bool:
     """Whether pages of the shards, and counts, cannot tell what one node would have shown and counted."""
-    if plan.query.ranking_score_threshold is not None and (plan.distinct or not falls_in_score(plan)):
+    if plan.query.ranking_score_threshold is not None and (
+        plan.distinct or not falls_in_score(plan) or (plan.semantic and plan.query.is_paged)
+    ):
         return True
     if plan.distinct is None:
         return False
@@ -87,8 +89,15 @@ def listing(hits: Sequence[Hit], distinct: str | None) -> Listing:
     return Listing(hits, {hit.seq: distinct_keys(at_path(hit.body, distinct)) for hit in hits})
 
 
-def walk(everything: Listing, depth: int, threshold: float | None, *, whole: bool) -> Walked:
-    """Go through the buckets until `depth` hits are found; `whole`: to the end, for the sake of exact totals."""
+def walk(
+    everything: Listing, depth: int, threshold: float | None, *, whole: bool, similar: bool = False
+) -> Walked:
+    """Go through the buckets until `depth` hits are found; `whole`: to the end, for the sake of exact totals.
+
+    `similar`: by similarity, of which a node knows none when it needs no hits at all.
+    """
+    if whole and similar and depth == 0 and threshold is not None and threshold > 0.0:
+        return Walked([], [], frozenset())
     hits: list[Hit] = []
     visited: list[Hit] = []
     seen: set[ValueKey] = set()

@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from miroir.core.reads.candidates import Visit, by_insertion, mixed_count, needs_everything, throws_out, walk
+from miroir.core.reads.candidates import (
+    Visit,
+    by_insertion,
+    has_relevancy,
+    mixed_count,
+    needs_everything,
+    throws_out,
+    walk,
+)
 from miroir.core.reads.count_bodies import above, count_only, deeper, distinct_values, undropped
 from miroir.core.reads.covering import Share
 from miroir.core.reads.distinct import ValueKey, deduplicate, duplicates_filter, has_many_values
@@ -143,7 +151,13 @@ class Ranker:
             return None
         query = plan.query
         whole = query.is_paged and plan.wanted < plan.max_total_hits
-        walked = walk(listed.found, plan.wanted, query.ranking_score_threshold, whole=whole)
+        walked = walk(
+            listed.found,
+            plan.wanted,
+            query.ranking_score_threshold,
+            whole=whole,
+            similar=plan.semantic and has_relevancy(plan),
+        )
         counted = walked.counted
         if _is_exhaustive(plan):
             counted = by_insertion(listed.found, counted)
