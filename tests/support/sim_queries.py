@@ -13,6 +13,8 @@ WORDS = (
     "sunflower", "river", "rivers", "night", "42", "2001", "the", "of",
 )  # fmt: skip
 GENRES = ("war", "love story", "myth", "éclair")
+#: as documents spell them: a value is one value however it is written
+SPELLINGS = (*GENRES, *GENRES, "War", "LOVE story", "Eclair")
 FIELDS = (
     "id",
     "title",
@@ -36,11 +38,11 @@ def document(rng: random.Random, *, vectors: bool) -> dict[str, Any]:
     if rng.random() < 0.6:
         made["overview"] = _text(rng, 3, 12)
     if rng.random() < 0.8:
-        made["genre"] = rng.choice((*GENRES, None, ""))
+        made["genre"] = rng.choice((*SPELLINGS, None, ""))
     if rng.random() < 0.5:
-        made["tags"] = rng.sample(GENRES, rng.randint(0, 3))
+        made["tags"] = rng.sample(SPELLINGS, rng.randint(0, 3))
     if rng.random() < 0.8:
-        made["year"] = rng.choice((1990, 1990.5, 2001, 2001, -3, None))
+        made["year"] = rng.choice((1990, 1990, 1990.5, 2001, 2001, -3, None, "late"))
     if rng.random() < 0.4:
         made["author"] = rng.choice(
             (
@@ -114,7 +116,7 @@ _SETTINGS: dict[str, Callable[[random.Random], Any]] = {
     "rankingRules": _rules,
     "stopWords": _some(["the", "of"], ["amber"], None),
     "synonyms": _some({"amber": ["basil"], "night": ["sun flower"]}, {"river": ["delta", "sun"]}, None),
-    "distinctAttribute": _some("genre", "year", "author.name", None, None, None),
+    "distinctAttribute": _some("genre", "year", "author.name", "tags", None, None, None, None),
     "typoTolerance": _some(
         {"enabled": False},
         {"minWordSizeForTypos": {"oneTypo": 3, "twoTypos": 5}},
@@ -194,7 +196,7 @@ def search(rng: random.Random, *, vectors: bool, inside: bool = False) -> dict[s
             ["tags", "unknown"],
             ["author.name"],
         )
-    _maybe(rng, body, 0.12, "distinct", "genre", "year", "unknown", "author.name")
+    _maybe(rng, body, 0.12, "distinct", "genre", "year", "unknown", "author.name", "tags")
     _maybe(rng, body, 0.3, "matchingStrategy", "last", "all")
     _maybe(rng, body, 0.2, "attributesToRetrieve", ["id"], ["title", "author.name"], ["*"], [], ["unknown"])
     _maybe(rng, body, 0.15, "attributesToHighlight", ["*"], ["title", "genre"])
@@ -252,6 +254,8 @@ def question(rng: random.Random, *, vectors: bool) -> tuple[str, str, Any]:
             ["id:desc"],
             ["unknown:asc"],
             ["year"],
+            ["_geoPoint(48.8, 2.3):asc"],
+            ["year:asc", "_geoPoint(0, 1):desc"],
         )
         _maybe(rng, body, 0.3, "fields", ["id"], ["title", "year"], ["*"])
         _maybe(rng, body, 0.2, "ids", [1, 2, "key-3"], ["7"])

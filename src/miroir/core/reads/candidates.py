@@ -74,7 +74,11 @@ def needs_everything(plan: SearchPlan, *, counted: bool) -> bool:
         return False
     if not plan.distinct_is_countable:
         return True
-    return counted and bool(plan.query.facets) and plan.query.is_paged and not plan.semantic
+    if not counted:
+        return False
+    has_facets, is_exhaustive = bool(plan.query.facets), plan.query.is_paged and not plan.semantic
+    # By counts alone several values of a document, and other spellings of a facet, cannot be told.
+    return (has_facets or is_exhaustive) if plan.index.exact else (has_facets and is_exhaustive)
 
 
 def throws_out(plan: SearchPlan) -> bool:
