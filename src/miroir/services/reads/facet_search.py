@@ -36,8 +36,9 @@ class FacetSearch:
             raise ApiError(
                 "invalid_facet_search_facet_name", f"Attribute `{query.facet_name}` is not facet-searchable."
             )
-        if not isinstance(query.search.filter, str | list | None):
-            parse(query.search.filter)  # no filter at all, and the server says so before it looks at anything
+        asked: Any = query.search.filter
+        if not isinstance(asked, str | list | None):
+            parse(asked)  # no filter at all, and the server says so before it looks at anything
         body = facet_search_body(query)
         try:
             answers = await self._scatter.ask(
