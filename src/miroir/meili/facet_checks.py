@@ -29,7 +29,7 @@ def check_facets(settings: Mapping[str, Any], facets: Sequence[str]) -> None:
 def _check_facet(settings: Mapping[str, Any], pattern: str) -> None:
     for position, rule in enumerate(settings.get("filterableAttributes") or ()):
         if features_of(rule).is_filterable:
-            if any(_meet(pattern, shown) for shown in patterns_of(rule)):
+            if _meets(rule, pattern):
                 return
         elif matches_rule(rule, pattern):
             raise ApiError(
@@ -50,11 +50,15 @@ def _check_facet(settings: Mapping[str, Any], pattern: str) -> None:
     )
 
 
-def _meet(one: str, other: str) -> bool:
-    """Whether two patterns have paths in common, or one is a parent of the other."""
-    return (
-        matches_pattern(one, other)
-        or matches_pattern(other, one)
-        or is_inside(one, other)
-        or is_inside(other, one)
+def _meets(rule: Any, pattern: str) -> bool:
+    """Whether a rule and a pattern have paths in common, or one is a parent of the other.
+
+    A rule that is a plain string names an attribute, be it `*`.
+    """
+    return any(
+        matches_pattern(pattern, shown)
+        or (not isinstance(rule, str) and matches_pattern(shown, pattern))
+        or is_inside(pattern, shown)
+        or is_inside(shown, pattern)
+        for shown in patterns_of(rule)
     )

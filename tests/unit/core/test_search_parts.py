@@ -121,6 +121,21 @@ def test_federation_wide_distinct() -> None:
         assert [each.hit.body["id"] for each in found.rejected] == [2]
 
 
+def test_runs_of_rules_are_told_apart_where_details_hide_how_many_words_are_exact() -> None:
+    details = {
+        "words": {"order": 0, "matchingWords": 2, "maxMatchingWords": 2, "score": 1.0},
+        "typo": {"order": 1, "typoCount": 0, "maxTypoCount": 2, "score": 1.0},
+        "proximity": {"order": 2, "score": 0.5},
+        "attributeRank": {"order": 3, "score": 1.0},
+        "title:desc": {"order": 4, "value": "x"},
+        "wordPosition": {"order": 5, "score": 19 / 21},
+        "exactness": {"order": 6, "matchType": "matchesStart", "score": 2 / 3},
+    }
+    last = ((19 - 1) * 9 + (2 - 1) * 3 + 2) / (21 * 9)  # only one of two words is exact
+    values = score_values(details, (22 - 1 + last) / 24, 1)
+    assert values == [("score", 22 / 24), ("sort", False, "x"), ("score", last)]
+
+
 def test_projection_hides_what_is_not_displayed() -> None:
     index = index_view(field_order=("id", "title", "tags"), displayedAttributes=["id", "title"])
     projection = project(index, None, highlight=("*",), crop=("secret", "title:3"), needed=("series.name",))

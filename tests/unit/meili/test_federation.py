@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import MultiSearch
+from miroir.meili.facet_checks import check_facets
 from miroir.meili.federation_checks import FederationChecks, groups_of
 from miroir.meili.federation_merge import hit_values, merge_facets, merge_lists, without_documents
 from miroir.meili.federation_requests import check_federation
@@ -106,6 +107,13 @@ def test_facets_to_merge_must_be_ordered_alike_also_those_of_indexes_no_query_as
         "Inside `.federation.facetsByIndex.films`: Inconsistent order for values"
     )
     assert refused.value.message.endswith("\n - Note: index `films` is not used in queries")
+
+
+def test_a_plain_star_among_filterable_attributes_names_an_attribute() -> None:
+    check_facets({"filterableAttributes": ["*"]}, ["*"])
+    check_facets({"filterableAttributes": [{"attributePatterns": ["*"]}]}, ["genre"])
+    with pytest.raises(ApiError, match=r"Pattern `genre` is not filterable. Available .* are: `\*`"):
+        check_facets({"filterableAttributes": ["*"]}, ["genre"])
 
 
 def test_an_index_that_only_facets_name_must_exist() -> None:

@@ -7,11 +7,11 @@ The scale of each shard is told from its scores. reference: search-semantics C.3
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miroir.core.reads.merging import Hit, Key
-from miroir.core.reads.scores import fold, ranks_of
+from miroir.core.reads.scores import fold, ranks_of, scales
 
 _CLOSE = 1e-9
 #: A concatenation costs at least so many typos; below, all ways are equally long.
@@ -61,16 +61,8 @@ def _solved(hit: Hit, searchable_count: int) -> tuple[list[tuple[int, int]], int
                 ranks.extend(ranks_of(name, detail, terms, searchable_count))
         if place is None:
             return None
-        for candidate in _scales(details["proximity"]["score"], terms):
+        for candidate in scales(details["proximity"]["score"], terms):
             ranks[place] = candidate
             if abs(fold(ranks) - hit.score) < _CLOSE:
                 return ranks, place
     return None
-
-
-def _scales(score: float, terms: int) -> Iterator[tuple[int, int]]:
-    """(rank, largest) pairs that show as this score, the longest first."""
-    for largest in range(1 + 3 * (terms - 1), 0, -1):
-        rank = round(score * largest)
-        if abs(rank - score * largest) < _CLOSE:
-            yield rank, largest

@@ -8,6 +8,8 @@ behind them agree. reference: search-semantics C.12, H2, G.1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
+from math import prod
 from typing import Any
 
 from miroir.core.topology import IndexView
@@ -90,10 +92,7 @@ def score_values(details: Details, score: float, searchable_count: int) -> list[
 def _scores_of_runs(runs: list[list[tuple[str, Any]]], score: float, searchable_count: int) -> list[float]:
     """Local score of each run: from ranks, where they reproduce the shown score, else from the details' scores."""
     flat = [rule for run in runs for rule in run]
-    terms = next((d["matchingWords"] for name, d in flat if name == "words"), None)
-    # Phrases count as one term below `words`, so its count is only the first guess.
-    for guess in dict.fromkeys((*(() if terms is None else (terms,)), *range(1, 11))):
-        ranks = [list(ranks_of(name, detail, guess, searchable_count)) for name, detail in flat]
+    for ranks in _possible_ranks(flat, searchable_count):
         if abs(fold([rank for rule in ranks for rank in rule]) - score) < _CLOSE:
             scores, position = [], 0
             for run in runs:
@@ -104,11 +103,40 @@ def _scores_of_runs(runs: list[list[tuple[str, Any]]], score: float, searchable_
     return [_product(run) for run in runs]
 
 
+def _possible_ranks(
+    rules: list[tuple[str, Any]], searchable_count: int
+) -> Iterator[tuple[list[tuple[int, int]], ...]]:
+    """What may stand behind the details of some rules, the likeliest first: (rank, max) pairs of each.
+
+    Not shown are the number of terms (phrases count as one below `words`, so that its count is only the first
+    guess), the scale of a proximity, and how many words are exact where an attribute matches from its start.
+    """
+    terms = next((d["matchingWords"] for name, d in rules if name == "words"), None)
+    for guess in dict.fromkeys((*(() if terms is None else (terms,)), *range(1, 11))):
+        yield from product(*(_choices(name, detail, guess, searchable_count) for name, detail in rules))
+
+
+def _choices(
+    name: str, detail: Details, terms: int, searchable_count: int
+) -> Iterator[list[tuple[int, int]]]:
+    ranks = list(ranks_of(name, detail, terms, searchable_count))
+    yield ranks
+    if name == "proximity":
+        yield from ([scale] for scale in scales(detail["score"], terms) if [scale] != ranks)
+    elif name == "exactness" and "maxMatchingWords" not in detail:
+        yield from ([ranks[0], (exact, terms + 1)] for exact in range(terms, 0, -1))
+
+
+def scales(score: float, terms: int) -> Iterator[tuple[int, int]]:
+    """(rank, largest) pairs that show as this score of a proximity, the longest first."""
+    for largest in range(1 + 3 * (terms - 1), 0, -1):
+        rank = round(score * largest)
+        if abs(rank - score * largest) < _CLOSE:
+            yield rank, largest
+
+
 def _product(run: list[tuple[str, Any]]) -> float:
-    product = 1.0
-    for _, detail in run:
-        product *= detail.get("score", 0.0)
-    return product
+    return float(prod(detail.get("score", 0.0) for _, detail in run))
 
 
 def fold(ranks: list[tuple[int, int]]) -> float:
