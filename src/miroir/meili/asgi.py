@@ -230,7 +230,7 @@ async def _send_reply(
         headers["access-control-allow-origin"] = "*"
     if request_id is not None:
         headers["x-request-id"] = request_id
-    if len(body) >= payload.COMPRESS_FROM_BYTES and "content-encoding" not in headers:
+    if body and "content-encoding" not in headers:
         encoding = payload.choose_encoding(request.get("accept-encoding"))
         if encoding is not None:
             body = payload.encode(body, encoding)

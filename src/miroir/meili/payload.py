@@ -11,8 +11,8 @@ import brotli
 
 from miroir.meili.codes import ApiError
 
-#: Bodies below this size are sent as they are: compressing them saves nothing.
-COMPRESS_FROM_BYTES = 200
+#: Answers below this size are compressed in a window of their size: setting up a large one costs more than they do.
+_SMALL_BYTES = 512
 _GZIP_WBITS = 31
 _STEP = 65_536
 
@@ -160,9 +160,17 @@ def limit_text(size: int) -> str:
 # --- answers ------------------------------------------------------------------------------------
 
 
-def _gzip(body: bytes) -> bytes:
-    packer = zlib.compressobj(level=4, wbits=_GZIP_WBITS)
+def _deflated(body: bytes, format_wbits: int) -> bytes:
+    """`format_wbits`: what zlib adds to the size of the window to say which format is meant."""
+    if len(body) < _SMALL_BYTES:
+        packer = zlib.compressobj(level=1, wbits=format_wbits + 9, memLevel=1)
+    else:
+        packer = zlib.compressobj(level=4, wbits=format_wbits + 15)
     return packer.compress(body) + packer.flush()
+
+
+def _gzip(body: bytes) -> bytes:
+    return _deflated(body, 16)
 
 
 def _brotli(body: bytes) -> bytes:
@@ -170,7 +178,7 @@ def _brotli(body: bytes) -> bytes:
 
 
 def _deflate(body: bytes) -> bytes:
-    return zlib.compress(body, 4)
+    return _deflated(body, 0)
 
 
 #: In order of preference.
@@ -178,7 +186,10 @@ _ENCODERS: dict[str, Callable[[bytes], bytes]] = {"br": _brotli, "gzip": _gzip, 
 
 
 def choose_encoding(accept_encoding: str | None) -> str | None:
-    """The encoding of an answer, or None for plain: the client's weights, then br, gzip, deflate."""
+    """The encoding of an answer, or None for plain: the client's weights, then br, gzip, deflate.
+
+    Every answer is encoded, however small: there are clients that decode whatever comes once they have asked.
+    """
     if not accept_encoding:
         return None
     best, best_weight = None, 0.0
@@ -191,7 +202,7 @@ def choose_encoding(accept_encoding: str | None) -> str | None:
             weight = 0.0
         weights[name.strip().lower()] = weight
     for name in _ENCODERS:
-        weight = weights.get(name, weights.get("*", 0.0))
+        weight = weights.get(name, 0.0)
         if weight > best_weight:
             best, best_weight = name, weight
     return best
