@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from miroir.core.moves.cluster_view import ClusterView, Member, MoveLimits, OtherLayout
 from miroir.core.records import NodeRecord, weight_of
@@ -12,12 +12,21 @@ from miroir.services.cluster import Cluster
 
 
 class ClusterSight:
-    """Remembers since when nodes are down; a restart of the orchestrator begins to count anew."""
+    """Remembers since when nodes are down.
+
+    A restart of the orchestrator begins to count anew, but for nodes that were being made up for: those stay gone
+    until they answer.
+    """
 
     def __init__(self, cluster: Cluster, replication_factor: int) -> None:
         self._cluster = cluster
         self._factor = replication_factor
         self._down_since: dict[str, float] = {}
+        self._given_up: set[str] = set()
+
+    def give_up(self, nodes: Iterable[str]) -> None:
+        """These were gone already when the process before ended."""
+        self._given_up.update(nodes)
 
     def look(self) -> None:
         """Note who is down now."""
@@ -25,11 +34,14 @@ class ClusterSight:
         for node in self._cluster.nodes.values():
             if NodeId(node.id) in self._cluster.live or node.lifecycle == NodeLifecycle.REMOVED:
                 self._down_since.pop(node.id, None)
+                self._given_up.discard(node.id)
             else:
                 self._down_since.setdefault(node.id, now)
 
     def gone(self, node: str, limits: MoveLimits) -> bool:
         """Whether the node is down for longer than the grace time."""
+        if node in self._given_up:
+            return True
         since = self._down_since.get(node)
         return since is not None and asyncio.get_running_loop().time() - since > limits.grace_s
 

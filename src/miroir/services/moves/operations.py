@@ -100,6 +100,8 @@ class Operations:
             self._copier.load(reader)
 
         self._store.read(load)
+        restored = [o for o in self.all.values() if o.open and o.kind is OperationKind.RESTORE]
+        self._sight.give_up(move.leaves for o in restored for move in o.moves if move.leaves is not None)
 
     async def run(self) -> None:
         """Until cancelled."""

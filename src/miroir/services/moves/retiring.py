@@ -49,6 +49,8 @@ class Retiring:
         known = self._cluster.nodes.get(node)
         if known is None or known.lifecycle == NodeLifecycle.REMOVED:
             await self._forget(physical, node, _retired(self._cluster.placement[physical].shards, node))
+            if not any(node in replicas for replicas in self._cluster.placement[physical].shards):
+                self._delivery.end(physical, node)  # nothing is kept for it
             return True
         if NodeId(node) not in self._cluster.live or self.copied_to(physical, node):
             return False

@@ -27,6 +27,8 @@ from miroir.services.writes.sequencer import Sequencer
 
 log = structlog.get_logger()
 
+#: time that replicas get to be readable; then those that are not are left out
+_PATIENCE_S = 20.0
 _END = "~"  #: sorts behind every physical uid
 
 
@@ -53,6 +55,7 @@ class Scrub:
         self._calls = calls
         self._incident = incident
         self._not_before = 0.0
+        self._began: dict[int, float] = {}  #: operation -> when this process first looked at it
 
     def is_over(self, operation: OperationRecord) -> bool:
         """Whether every shard was compared."""
@@ -66,6 +69,9 @@ class Scrub:
         place = self._next(operation.cursor)
         if place is None:
             return msgspec.structs.replace(operation, cursor=(_END, 0))
+        began = self._began.setdefault(operation.id, loop.time())
+        if loop.time() - began < _PATIENCE_S and not self._all_readable(*place):
+            return None  # after a start nodes are not known to be up yet
         try:
             outcome = await self._compare(*place, limits)
         except (NodeError, NodeRefusedError) as error:
@@ -117,6 +123,10 @@ class Scrub:
                 self._incident(node)
             await self._mark_stale(physical, shard, bad)
             return len(nodes), len(first), len(bad)
+
+    def _all_readable(self, physical: str, shard: int) -> bool:
+        placed = self._cluster.placement[physical].shards[shard]
+        return len(self._readable(physical, shard)) == sum(s is ReplicaState.IN_SYNC for s in placed.values())
 
     def _readable(self, physical: str, shard: int) -> list[str]:
         placed = self._cluster.placement[physical].shards[shard]
