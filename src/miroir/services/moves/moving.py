@@ -61,7 +61,9 @@ class Moving:
         self._writes = writes
         sight = ClusterSight(cluster, writes.limits.replication_factor)
         standing = Standing(cluster, writes.delivery, held)
-        check = LayoutCheck(cluster, writes.sequencer, standing, calls, is_busy=writes.mending.is_unsettled)
+        check = LayoutCheck(
+            cluster, writes.sequencer, standing, held, calls, is_busy=writes.mending.is_unsettled
+        )
         check.trusted = writes.prober.is_itself
         writes.completion.on_refused = check.refused
         self.copier.unverified = check.suspect
@@ -87,7 +89,7 @@ class Moving:
             resharding=Resharding(cluster, layouts, check, sight, Sizing(calls), writes.now_ns),
             joined=self._joined,
         )
-        writes.retention.copies_need = self.copier.needed_from
+        writes.retention.copies_need = lambda: _first_of(self.copier.needed_from(), check.needed_from())
         writes.on_node_lost = self.copier.node_lost
 
     def open(self) -> None:
@@ -106,3 +108,8 @@ class Moving:
     def _joined(self, node: NodeId) -> None:
         self._writes.prober.add(node)
         self._writes.delivery.wake_node(node)
+
+
+def _first_of(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    """The smaller number of each layout."""
+    return {one: min(left.get(one, op), right.get(one, op)) for one, op in {**left, **right}.items()}
