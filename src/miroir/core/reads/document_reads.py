@@ -6,6 +6,7 @@ reference: meilisearch-api 2.3, 8.2; search-semantics H.32.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from miroir.core.reads.covering import Share
@@ -16,12 +17,13 @@ from miroir.core.reads.search_plan import join_filters, shard_proof
 from miroir.core.reserved import SEQ_FIELD
 from miroir.core.topology import IndexView
 from miroir.meili.commands import DocumentsQuery, JsonObject
+from miroir.meili.settings_rules import AttributeRules
 
 #: Without it a node does not tell by which values it sorted.
 SORT_VALUES_HEADER = {"Meili-Proxy-Search": "true"}
 
 
-def fetch_body(index: IndexView, query: DocumentsQuery, share: Share) -> JsonObject:
+def fetch_body(index: IndexView, query: DocumentsQuery, share: Share, *filters: str) -> JsonObject:
     """POST /documents/fetch for one node: everything up to the end of the page, in the cluster's order."""
     body: JsonObject = {
         "offset": 0,
@@ -34,7 +36,7 @@ def fetch_body(index: IndexView, query: DocumentsQuery, share: Share) -> JsonObj
         body["retrieveVectors"] = True
     if query.ids is not None:
         body["ids"] = list(query.ids)
-    joined = join_filters(shard_proof(index, query.filter), share.shard_filter)
+    joined = join_filters(shard_proof(index, query.filter), share.shard_filter, *filters)
     if joined is not None:
         body["filter"] = joined
     return body
@@ -90,6 +92,35 @@ def stored_sort_value(value: Any, ascending: bool) -> float | str | None:
         return choose(numbers)
     strings = [key[1] for key in keys if key[0]]
     return choose(strings) if strings else None
+
+
+def without_distances(query: DocumentsQuery) -> DocumentsQuery:
+    """The listing as a node is asked that has no points."""
+    return replace(query, sort=tuple(each for each in query.sort or () if not _is_distance(each)))
+
+
+def add_no_distances(documents: Sequence[JsonObject], query: DocumentsQuery) -> None:
+    """What a node would have said of documents without points."""
+    for document in documents:
+        shown = iter(document["_federation"]["weightedScoreValues"])
+        document["_federation"]["weightedScoreValues"] = [
+            {"geoSort": {"distance": None}} if _is_distance(each) else next(shown)
+            for each in query.sort or ()
+        ]
+
+
+def lacks_points(index: IndexView, query: DocumentsQuery, refusal: Mapping[str, Any]) -> bool:
+    """Whether a node refuses to sort by distance because no document of its own ever had a point."""
+    return (
+        refusal.get("code") == "invalid_document_sort"
+        and any(_is_distance(each) for each in query.sort or ())
+        and "_geo" in index.field_order
+        and AttributeRules(index.settings).is_sortable("_geo")
+    )
+
+
+def _is_distance(entry: str) -> bool:
+    return entry.startswith("_geoPoint(")
 
 
 def merge_stats(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -235,6 +235,13 @@ class FacetHits:
         if known is None or known[0] < count:
             self._shown[key] = (count, value)
 
+    def see(self, value: str) -> None:
+        """A spelling that some document has, which need not be among those counted."""
+        key = normal_facet(value)
+        known = self._shown.get(key)
+        if known is not None and known[1] != value:
+            self._doubtful.add(key)
+
     def recount(self, counted: Mapping[str, tuple[int, str]]) -> None:
         """Other values: normal form -> count, spelling."""
         self._counts = {key: count for key, (count, _) in counted.items()}

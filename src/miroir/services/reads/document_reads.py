@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -10,20 +11,29 @@ from miroir.core.hashing import shard_of
 from miroir.core.reads.covering import Share, cover
 from miroir.core.reads.document_reads import (
     SORT_VALUES_HEADER,
+    add_no_distances,
     added_fields,
     fetch_body,
     holds_only,
+    lacks_points,
     merge_documents,
     merge_stats,
+    without_distances,
 )
 from miroir.core.reads.field_lists import fields_body, merge_fields
+from miroir.core.reads.listing_order import depends_on_dropped, sorted_page, unsorted
 from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.projection import Finisher, Projection
-from miroir.core.reads.search_plan import join_filters
-from miroir.core.reserved import is_reserved
+from miroir.core.reads.search_plan import join_filters, only
+from miroir.core.reserved import SEQ_FIELD, is_reserved
+from miroir.core.topology import NodeId
 from miroir.meili.codes import ApiError
-from miroir.meili.commands import DocumentGet, DocumentsQuery, FieldsQuery
+from miroir.meili.commands import DocumentGet, DocumentsQuery, FieldsQuery, JsonObject
+from miroir.services.reads.listing import LISTED_MAX
 from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter, incomplete
+
+#: what each node showed
+Lists = list[list[JsonObject]]
 
 
 class DocumentReads:
@@ -34,26 +44,60 @@ class DocumentReads:
 
     async def list(self, reading: Reading, query: DocumentsQuery) -> dict[str, Any]:
         """A page in insertion order, or in the order of `sort`. Raises ApiError."""
-        headers = SORT_VALUES_HEADER if query.sort else {}
-        shares = reading.shares if query.ids is None else self._owners(reading, query.ids)
         try:
-            answers = await self._scatter.ask(
-                reading,
-                lambda share, _: Ask(
-                    "/documents/fetch", fetch_body(reading.index, query, share), headers=headers
-                ),
-                shares=shares,
-            )
+            lists, total = await self._lists(reading, query)
+            page: Sequence[JsonObject] = merge_documents(lists, query)
+            if depends_on_dropped(query) and total <= LISTED_MAX:
+                page = await self._reordered(reading, query, page)
         except NodeRefusal as refusal:
             raise await self._judged(reading, query, refusal) from refusal
         finisher = _finisher(reading, added_fields(query))
-        page = merge_documents([answer.value["results"] for answer in answers], query)
         return {
             "results": [finisher.document(document) for document in page],
             "offset": query.offset,
             "limit": query.limit,
-            "total": sum(answer.value["total"] for answer in answers),
+            "total": total,
         }
+
+    async def _lists(self, reading: Reading, query: DocumentsQuery, *filters: str) -> tuple[Lists, int]:
+        """(each node's documents, how many they are in all). A node without points is asked without distances."""
+        shares = reading.shares if query.ids is None else self._owners(reading, query.ids)
+        headers = SORT_VALUES_HEADER if query.sort else {}
+        pointless: set[NodeId] = set()
+
+        def build(share: Share, _: int) -> Ask:
+            asked = without_distances(query) if share.node in pointless else query
+            return Ask("/documents/fetch", fetch_body(reading.index, asked, share, *filters), headers=headers)
+
+        while True:
+            try:
+                answers = await self._scatter.ask(reading, build, shares=shares)
+                break
+            except NodeRefusal as refusal:
+                node = refusal.share.node
+                if node in pointless or not lacks_points(reading.index, query, refusal.body):
+                    raise
+                pointless.add(node)
+        for answer in answers:
+            if answer.share.node in pointless:
+                add_no_distances(answer.value["results"], query)
+        return [answer.value["results"] for answer in answers], sum(a.value["total"] for a in answers)
+
+    async def _reordered(
+        self, reading: Reading, query: DocumentsQuery, page: Sequence[JsonObject]
+    ) -> Sequence[JsonObject]:
+        """The page where documents that the order drops count for the offset."""
+        lists, _ = await self._lists(reading, unsorted(query, LISTED_MAX))
+        documents = [document for each in lists for document in each]
+        documents.sort(key=lambda document: str(document[SEQ_FIELD]))
+        wanted = sorted_page(documents, query)
+        if wanted == [document[SEQ_FIELD] for document in page]:
+            return page
+        if not wanted:
+            return []
+        lists, _ = await self._lists(reading, replace(query, sort=None, offset=0), only(wanted))
+        found = {document[SEQ_FIELD]: document for each in lists for document in each}
+        return [found[seq] for seq in wanted if seq in found]
 
     async def _judged(self, reading: Reading, query: DocumentsQuery, refusal: NodeRefusal) -> ApiError:
         """The refusal in the words for the client's own filter, not for the form we ask it in."""

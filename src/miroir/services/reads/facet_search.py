@@ -57,12 +57,23 @@ class FacetSearch:
         counts = await self._counted(reading, query)
         if counts is not None:
             hits.recount(counts)
+        if reading.index.exact and (query.search.q or query.search.filter is not None):
+            await self._see_all(reading, query, hits)
         await self._speller.settle_hits(reading, hits, query.facet_name)
         return {
             "facetHits": hits.hits(reading.index, query.facet_name),
             "facetQuery": query.facet_query,
             "processingTimeMs": 0,
         }
+
+    async def _see_all(self, reading: Reading, query: FacetSearchQuery, hits: FacetHits) -> None:
+        """Let the spellings of all documents raise doubts: those found are not the ones that decide."""
+        body = {"facetName": query.facet_name, "facetQuery": query.facet_query}
+        for answer in await self._scatter.ask(
+            reading, lambda share, _: Ask("/facet-search", with_filter(body, share.shard_filter))
+        ):
+            for hit in answer.value["facetHits"]:
+                hits.see(hit["value"])
 
     async def _judged(
         self, reading: Reading, query: FacetSearchQuery, body: JsonObject, refusal: NodeRefusal
