@@ -1,11 +1,14 @@
 """Nothing internal reaches a client: every route is asked, well and badly, and every answer is searched.
 
-With MIROIR_CONTRACT set to a folder of recorded transcripts (*.jsonl), their requests are sent as well.
+Random questions of every kind are asked too, by default and in an exact index. With MIROIR_CONTRACT set to a folder of
+recorded transcripts (*.jsonl), their requests are sent as well; with MIROIR_PARITY set to a folder of data sets, settings
+and queries (indexes.json, data/, queries/), all of its queries over a part of its documents.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import random
@@ -16,8 +19,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
+import pytest
 
 from miroir.meili.http import HttpReply, HttpRequest
+from tests.support import sim_queries
 from tests.support.leaks import Leaks
 from tests.support.moving import task_end
 from tests.support.sim_cluster import NODE_KEY, Shape, SimCluster, sim_cluster
@@ -151,20 +156,29 @@ async def send(
     return await cluster.orchestrator.front.respond(HttpRequest(method, route, query, headers, body or b""))
 
 
-async def crawl(cluster: SimCluster, leaks: Leaks) -> None:
-    async def ask(method: str, path: str, body: Any = None) -> Any:
+class Client:
+    """Asks a cluster, and searches every answer; a task is waited for and looked at."""
+
+    def __init__(self, cluster: SimCluster, leaks: Leaks) -> None:
+        self._cluster = cluster
+        self._leaks = leaks
+
+    async def __call__(self, method: str, path: str, body: Any = None) -> Any:
         sent = None if body is None else orjson.dumps(body)
         headers = {} if body is None else {"content-type": "application/json"}
-        reply = await send(cluster, method, path, sent, {**headers, "meili-include-metadata": "true"})
-        leaks.look(f"{method} {path} {(sent or b'').decode()}", reply.status, reply.headers, reply.body)
+        reply = await send(self._cluster, method, path, sent, {**headers, "meili-include-metadata": "true"})
+        self._leaks.look(f"{method} {path} {(sent or b'').decode()}", reply.status, reply.headers, reply.body)
         if not reply.body or not reply.content_type or "json" not in reply.content_type:
             return None
         answer = orjson.loads(reply.body)
         if isinstance(answer, dict) and "taskUid" in answer:
-            await task_end(cluster, answer["taskUid"])
-            await ask("GET", f"/tasks/{answer['taskUid']}")
+            await task_end(self._cluster, answer["taskUid"])
+            await self("GET", f"/tasks/{answer['taskUid']}")
         return answer
 
+
+async def crawl(cluster: SimCluster, leaks: Leaks) -> None:
+    ask = Client(cluster, leaks)
     await ask("PATCH", "/experimental-features", {"editDocumentsByFunction": True, "metrics": True})
     await ask("PATCH", "/indexes/m/settings", SETTINGS)
     await ask("POST", "/indexes/m/documents", documents())
@@ -178,6 +192,35 @@ async def crawl(cluster: SimCluster, leaks: Leaks) -> None:
     for request in requests():
         await ask(*request)
     await ask("POST", "/indexes/m/documents", [{"id": 51}])
+
+
+async def question(cluster: SimCluster, leaks: Leaks, rng: random.Random, count: int) -> None:
+    """Random searches of every kind over random documents; what a query or document says may come back."""
+    ask = Client(cluster, leaks)
+    for index in sim_queries.INDEXES:
+        await ask("PATCH", f"/indexes/{index}/settings", sim_queries.first_settings(rng, vectors=True))
+        documents = [sim_queries.document(rng, vectors=True) for _ in range(25)]
+        await ask("POST", f"/indexes/{index}/documents", documents)
+    for _ in range(count):
+        await ask(*sim_queries.question(rng, vectors=True))
+
+
+async def compare(cluster: SimCluster, leaks: Leaks, folder: Path, documents_max: int = 400) -> None:
+    """The queries of a parity suite, over the first documents of its data sets."""
+    ask = Client(cluster, leaks)
+    for uid, index in json.loads((folder / "indexes.json").read_text()).items():
+        await ask("PATCH", f"/indexes/{uid}/settings", index["settings"])
+        lines = gzip.decompress((folder / "data" / f"{uid}.ndjson.gz").read_bytes()).splitlines()
+        documents = [json.loads(line) for line in lines[:documents_max]]
+        await ask("POST", f"/indexes/{uid}/documents?primaryKey={index['primaryKey']}", documents)
+    for query in asked(folder):
+        await ask(query["method"], query["path"], query.get("body"))
+
+
+def asked(folder: Path) -> Iterator[dict[str, Any]]:
+    """Every query of a parity suite."""
+    for queries in sorted(folder.glob("queries/*.jsonl")):
+        yield from map(json.loads, queries.read_text().splitlines())
 
 
 def recorded(folder: Path) -> Iterator[dict[str, Any]]:
@@ -206,7 +249,7 @@ async def replay(cluster: SimCluster, leaks: Leaks, folder: Path) -> None:
 
 
 def test_no_answer_tells_anything_internal() -> None:
-    folder = os.environ.get("MIROIR_CONTRACT")
+    contract, parity = os.environ.get("MIROIR_CONTRACT"), os.environ.get("MIROIR_PARITY")
 
     async def story() -> None:
         async with sim_cluster(Shape(nodes=3, replication_factor=2, shards=8), random.Random(7)) as cluster:
@@ -214,9 +257,24 @@ def test_no_answer_tells_anything_internal() -> None:
             leaks = Leaks([NODE_KEY, *cluster.nodes, *addresses])
             await crawl(cluster, leaks)
             assert leaks.answers > 400
-            if folder is not None:
-                await cluster.nodes["n0-0"].start()
-                await replay(cluster, leaks, Path(folder))
+            await cluster.nodes["n0-0"].start()
+            if contract is not None:
+                await replay(cluster, leaks, Path(contract))
+            if parity is not None:
+                await compare(cluster, leaks, Path(parity))
+            assert not leaks.found, "\n".join(leaks.found)
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_no_answer_to_any_search_tells_anything_internal(exact: bool) -> None:
+    async def story() -> None:
+        shape = Shape(nodes=3, replication_factor=2, shards=8, exact=exact)
+        async with sim_cluster(shape, random.Random(8)) as cluster:
+            leaks = Leaks([NODE_KEY, *cluster.nodes, *(f"{node}:7700" for node in cluster.nodes)])
+            await question(cluster, leaks, random.Random(9), count=150)
+            assert leaks.answers > 150
             assert not leaks.found, "\n".join(leaks.found)
 
     run_virtual(story())
