@@ -13,8 +13,8 @@ WORDS = (
     "sunflower", "river", "rivers", "night", "42", "2001", "the", "of",
 )  # fmt: skip
 GENRES = ("war", "love story", "myth", "éclair")
-#: as documents spell them: a value is one value however it is written
-SPELLINGS = (*GENRES, *GENRES, "War", "LOVE story", "Eclair")
+#: as documents spell them
+SPELLINGS = (*GENRES, *GENRES, "Eclair")
 FIELDS = (
     "id",
     "title",

@@ -32,7 +32,7 @@ from miroir.core.reads.search_plan import (
     winners,
 )
 from miroir.services.reads.frequency import FrequencySearch
-from miroir.services.reads.listing import Listed, Lister, hits_of, repaired
+from miroir.services.reads.listing import LISTED_MAX, Listed, Lister, hits_of, repaired
 from miroir.services.reads.scatter import Answer, Ask, Builder, Reading, Scatter
 
 #: how to ask for more hits than at first
@@ -211,14 +211,14 @@ class Ranker:
             kept, _ = deduplicate(merge(lists), plan.distinct)
             last = kept[plan.depth - 1].key if 0 < plan.depth <= len(kept) else None
             cut_short = [hits for hits in lists if len(hits) >= asked > 0]
-            if asked >= plan.max_total_hits or all(last is not None and h[-1].key >= last for h in cut_short):
+            if asked >= LISTED_MAX or all(last is not None and h[-1].key >= last for h in cut_short):
                 return lists
-            asked = min(max(4 * asked, 100), plan.max_total_hits)
+            asked = min(max(4 * asked, 100), LISTED_MAX)
 
     async def _survivors(self, reading: Reading, plan: SearchPlan) -> list[Visit]:
         """Every hit that deduplication leaves, up to `maxTotalHits`."""
         assert plan.distinct is not None
-        answers = await self._scatter.ask(reading, _deeper(plan, plan.max_total_hits))
+        answers = await self._scatter.ask(reading, _deeper(plan, LISTED_MAX))
         lists = [hits_of(plan, answer.value["hits"], place) for place, answer in enumerate(answers)]
         return list(zip(*deduplicate(merge(lists), plan.distinct), strict=True))
 
@@ -237,10 +237,10 @@ class Ranker:
         last = ranked.hits[-1].key[:-1]
         while (
             last
-            and asked < plan.max_total_hits
+            and asked < LISTED_MAX
             and any(len(hits) >= asked and hits[-1].key[:-1] <= last for hits in lists)
         ):
-            asked = min(max(4 * asked, 100), plan.max_total_hits)
+            asked = min(max(4 * asked, 100), LISTED_MAX)
             answers = await self._scatter.ask(reading, further(plan, asked))
             lists = [hits_of(plan, answer.value["hits"], place) for place, answer in enumerate(answers)]
         if not last:
