@@ -66,9 +66,16 @@ async def _reshard(cluster: SimCluster) -> None:
 
 
 async def _reshard_back(cluster: SimCluster) -> None:
-    begun = await operations(cluster).reshard("films", 3, 1000.0)
-    await cluster.until("it is read", lambda: operations(cluster).all[begun.id].reshard.kept_until > 0)
-    await operations(cluster).control(begun.id, OperationState.CANCELLING)
+    await operations(cluster).reshard("films", 3, 1000.0)
+    await _take_back(cluster)
+
+
+async def _take_back(cluster: SimCluster) -> None:
+    """As soon as the new layout is read."""
+    (begun,) = operations(cluster).all
+    await cluster.until("it is read", lambda: operations(cluster).all[begun].reshard.kept_until > 0)
+    if operations(cluster).all[begun].state is OperationState.RUNNING:
+        await operations(cluster).control(begun, OperationState.CANCELLING)
 
 
 async def _undrain(cluster: SimCluster) -> None:
@@ -184,6 +191,8 @@ def run(
                     await cluster.until("begun", lambda: bool(operations(cluster).all.keys() - before))
                 elif not operations(cluster).all.keys() - before:
                     await KINDS[kind](cluster)  # nobody was told that it had begun
+                elif kind == "reshard back":
+                    await _take_back(cluster)
             else:
                 await beginning
             await _settled(cluster, kind)
