@@ -36,10 +36,10 @@ async def _there_and_back(directory: Path, engine: tuple[str, ...]) -> None:
     options = (*engine, "--replication-factor", "2", "--shards", "8")
     async with real_cluster(directory, *options) as cluster:
         library = Library(cluster, random.Random(3), kills=True)
-        await library.load(2000)
+        await library.load(1000)
         status, plan = await cluster.admin("POST", f"{ROUTE}?dry_run=true", {"shards": 12})
         assert status == 200, plan
-        assert plan["planned"]["documents"] == 4000
+        assert plan["planned"]["documents"] == 2000
         async with asyncio.TaskGroup() as group:
             group.create_task(library.write())
             group.create_task(library.read())

@@ -23,7 +23,7 @@ def test_no_fault_during_moves_loses_doubles_or_reorders_anything() -> None:
 
 
 def test_no_fault_while_indexes_get_other_numbers_of_shards_does() -> None:
-    results = sweep(partial(move_scenario.run, reshards=0.7), 15, seconds=40)
+    results = sweep(partial(move_scenario.run, reshards=0.7), 15, seconds=25)
     happened = {name: sum(result[name] for _, result in results) for name in results[0][1]}
     print(len(results), "seeds:", happened)  # noqa: T201
     if len(results) > 5:
