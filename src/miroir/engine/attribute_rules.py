@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from miroir.meili.codes import ApiError
+from miroir.meili.geojson import GEOJSON_FIELD
 from miroir.meili.settings_rules import is_inside, matches_pattern
 
 GEO_FIELD = "_geo"
-GEOJSON_FIELD = "_geojson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +119,8 @@ class AttributeRules:
 
     @cached_property
     def has_shapes(self) -> bool:
-        """Whether geo filters are to find `_geojson` shapes, which this engine does not do."""
+        """Whether geo filters find `_geojson` shapes, so that these are validated and kept."""
         return any(GEOJSON_FIELD in rule.shown_patterns for rule in self.filterable)
-
-
-def shapes_not_served() -> ApiError:
-    """Shapes are neither validated nor found; saying so is better than finding nothing."""
-    return ApiError("feature_not_enabled", "The embedded engine does not serve filters on `_geojson`.")
 
 
 def _rule(entry: str | Mapping[str, Any]) -> FilterableRule:

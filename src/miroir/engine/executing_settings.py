@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from miroir.engine.attribute_rules import AttributeRules, shapes_not_served
 from miroir.engine.catalog import LiveIndex
 from miroir.engine.index import Document, Index
 from miroir.engine.indexing import prefixed, with_settings
@@ -33,8 +32,6 @@ async def change_settings(
         for job in jobs:
             write = SettingsWrite(patch=job.patch, reset_all=job.reset_all, is_deletion=job.is_deletion)
             wanted = settings.apply_write(wanted, write)
-        if AttributeRules.of(wanted).has_shapes and not AttributeRules.of(live.index.settings).has_shapes:
-            raise shapes_not_served()
         index, documents = _with_vectors_returned(live.index, wanted)
         index = await with_settings(index, wanted, runner.breathe)
     except ApiError as error:

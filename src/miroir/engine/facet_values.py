@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from miroir.engine.attribute_rules import GEO_FIELD, GEOJSON_FIELD, AttributeRules
+from miroir.engine.attribute_rules import GEO_FIELD, AttributeRules
 from miroir.meili.facet_forms import normal_facet
 from miroir.meili.geo_field import finite_float
+from miroir.meili.geojson import GEOJSON_FIELD
 
 #: Facet string keys are cut here, in bytes of UTF-8 at a character boundary.
 KEY_BYTES_MAX = 468

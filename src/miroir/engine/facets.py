@@ -18,7 +18,9 @@ from miroir.engine.facet_tree import FacetTree
 from miroir.engine.facet_values import PathValues, document_values
 from miroir.engine.occurrences import differing_parts
 from miroir.engine.persistent import OrderedKeys, PersistentMap
+from miroir.engine.shapes import Figure
 from miroir.meili.geo_field import document_point
+from miroir.meili.geojson import GEOJSON_FIELD, document_shape
 
 Document = dict[str, Any]
 Point = tuple[float, float]
@@ -164,6 +166,7 @@ class FacetIndex:
     known: frozenset[str] = frozenset()
     points: PersistentMap[int, Point] = field(default_factory=PersistentMap)
     with_point: BitMap = field(default_factory=BitMap)
+    shapes: PersistentMap[int, Figure] = field(default_factory=PersistentMap)
 
     def updated(
         self, settings: Mapping[str, Any], changes: Sequence[Change], primary_key: str | None = None
@@ -176,6 +179,7 @@ class FacetIndex:
         rules = self.rules if self.rules == AttributeRules.of(settings) else AttributeRules.of(settings)
         by_path: dict[str, dict[int, tuple[PathValues | None, PathValues | None]]] = defaultdict(dict)
         points: dict[int, Point | None] = {}
+        shapes: dict[int, Figure | None] = {}
         names: set[str] = set()
         for docid, old, new in changes:
             id_text = _id_text(new, primary_key) if new is not None else ""
@@ -191,6 +195,9 @@ class FacetIndex:
             names.update(after)
             if rules.has_geo and ((old and GEO_FIELD in old) or (new and GEO_FIELD in new)):
                 points[docid] = document_point(new, id_text) if new is not None else None
+            if rules.has_shapes and ((old and GEOJSON_FIELD in old) or (new and GEOJSON_FIELD in new)):
+                shape = document_shape(new or {})
+                shapes[docid] = None if shape is None else Figure.of(shape)
         fields = dict(self.fields)
         for path, path_changes in by_path.items():
             fields[path] = fields.get(path, FieldFacets()).updated(path_changes)
@@ -203,6 +210,7 @@ class FacetIndex:
             known=self.known if names <= self.known else self.known | names,
             points=self.points.updated(points),
             with_point=with_point,
+            shapes=self.shapes.updated(shapes),
         )
 
     def emptied(self, settings: Mapping[str, Any]) -> FacetIndex | None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from pyroaring import BitMap
 
-from miroir.engine.attribute_rules import AttributeRules, FilterableRule, shapes_not_served
+from miroir.engine.attribute_rules import AttributeRules, FilterableRule
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.geo import Point, distance_m
+from miroir.engine.shapes import Area, circle
 from miroir.engine.vectors import Embedder
 from miroir.meili.codes import ApiError
 from miroir.meili.facet_forms import normal_facet
@@ -35,6 +36,7 @@ from miroir.meili.filters import (
     located_error,
     not_filterable_error,
     operator_not_allowed_error,
+    polygon_numbers,
     radius_numbers,
 )
 from miroir.meili.geo_field import parse_finite
@@ -169,15 +171,27 @@ class _Evaluation:
     # --- geo ------------------------------------------------------------------------------------
 
     def _geo(self, node: GeoRadius | GeoBoundingBox | GeoPolygon) -> BitMap:
-        if self._rules.has_shapes:
-            raise shapes_not_served()
+        points, shapes = self._rules.is_geo_filterable, self._rules.has_shapes
         if isinstance(node, GeoPolygon):
-            raise geo_not_filterable_error(node, self._rules.patterns, code=self._code)
+            if not shapes:
+                raise geo_not_filterable_error(node, self._rules.patterns, code=self._code)
+            return self._meeting(Area.of([(lng, lat) for lat, lng in polygon_numbers(node, self._code)]))
         # Numbers are checked before the attribute.
         found = self._in_radius(node) if isinstance(node, GeoRadius) else self._in_box(node)
-        if not self._rules.is_geo_filterable:
+        if not (points or shapes):
             raise geo_not_filterable_error(node, self._rules.patterns, code=self._code)
-        return found
+        found = found if points else BitMap()
+        return found | self._meeting(self._area(node)) if shapes else found
+
+    def _area(self, node: GeoRadius | GeoBoundingBox) -> Area:
+        if isinstance(node, GeoRadius):
+            centre, radius, resolution = radius_numbers(node, self._code)
+            return circle(centre, radius, int(resolution))
+        (top, right), (bottom, left) = box_numbers(node, self._code)
+        return Area.of([(right, top), (left, top), (left, bottom), (right, bottom)])
+
+    def _meeting(self, area: Area) -> BitMap:
+        return BitMap(docid for docid, figure in self._facets.shapes.items() if figure.meets(area))
 
     def _in_radius(self, node: GeoRadius) -> BitMap:
         centre, radius, _ = radius_numbers(node, self._code)

@@ -14,7 +14,7 @@ from miroir.meili.codes import ApiError
 Direction = Literal["asc", "desc"]
 
 _GEO_HINT = " Use the _geoPoint(latitude, longitude) built-in rule to sort on _geo field coordinates."
-_RESERVED = frozenset({"_geo", "_geoDistance", "_geoPoint", "_geoRadius", "_geoBoundingBox"})
+_RESERVED = frozenset({"_geo", "_geoDistance", "_geoPoint", "_geoRadius", "_geoBoundingBox", "_geojson"})
 _NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity|[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.IGNORECASE)
 
 

@@ -88,15 +88,29 @@ def test_box_around_the_antimeridian_and_radius() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "expected"),
     [
-        "_geoPolygon([0, 0], [0, 2], [2, 2])",
-        "_geoRadius(1, 1, 500)",
-        "NOT _geoBoundingBox([2, 2], [0, 0])",
+        ("_geoPolygon([0, 0], [0, 2.1], [2.2, 2.1])", {1}),
+        ("_geoRadius(1, 1.2, 50000)", {1, 3}),
+        ("_geoBoundingBox([2, 2], [0, 0])", {1, 3}),
+        ("NOT _geoBoundingBox([2, 52], [0, 0])", {2}),
     ],
 )
-def test_filters_on_shapes_are_refused_rather_than_empty(text: str) -> None:
-    for attribute in ("_geojson", {"attributePatterns": ["_geo", "_geojson"]}):
-        with pytest.raises(ApiError, match="does not serve filters on `_geojson`") as refusal:
-            select(text, {"filterableAttributes": ["f", attribute]})
-        assert refusal.value.code == "feature_not_enabled"
+def test_geo_filters_find_shapes_beside_points(text: str, expected: set[int]) -> None:
+    far = {"type": "LineString", "coordinates": [[50, 1], [51, 1]]}
+    near = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1.3, 1.0]}, "properties": None}
+    documents: dict[int, dict[str, Any]] = {
+        0: {"id": 0, "_geojson": far},
+        1: {"id": 1, "_geojson": near},
+        2: {"id": 2},
+        3: {"id": 3, "_geo": {"lat": 1, "lng": 1.2}},
+    }
+    changes = [(docid, None, document) for docid, document in documents.items()]
+    settings = {"filterableAttributes": [{"attributePatterns": ["_geo", "_geojson"]}]}
+    index = Index(settings=settings, documents=documents, facets=FacetIndex().updated(settings, changes))
+    assert set(filter_documents(index, parse(text), BitMap(documents))) == expected
+
+
+def test_a_polygon_needs_filterable_shapes() -> None:
+    with pytest.raises(ApiError, match="Attribute `_geojson` is not filterable"):
+        select("_geoPolygon([0, 0], [0, 2], [2, 2])", {"filterableAttributes": ["f", "_geo"]})

@@ -238,14 +238,19 @@ def test_a_second_engine_refuses_data_of_another_version(tmp_path: Any) -> None:
         asyncio.run(open_engine(tmp_path))
 
 
-def test_filterable_shapes_fail_their_task_and_change_nothing() -> None:
+def test_shapes_are_checked_once_they_are_filterable() -> None:
     async def run(client: Client) -> None:
-        await client.write("PUT", "/indexes/a/settings/filterable-attributes", ["kind"])
+        await client.write("POST", "/indexes/a/documents", [{"id": 1, "_geojson": {"type": "Point"}}])
         await client.engine.drain()
-        uid = await client.write("PUT", "/indexes/a/settings/filterable-attributes", ["kind", "_geojson"])
+        uid = await client.write("PUT", "/indexes/a/settings/filterable-attributes", ["_geojson"])
         await client.engine.drain()
         task = await client.task(uid)
-        assert (task["status"], task["error"]["code"]) == ("failed", "feature_not_enabled")
-        assert (await client.ask("GET", "/indexes/a/settings/filterable-attributes"))[1] == ["kind"]
+        assert (task["status"], task["error"]["code"]) == ("failed", "invalid_document_geo_field")
+        assert (await client.ask("GET", "/indexes/a/settings/filterable-attributes"))[1] == []
+        await client.write("DELETE", "/indexes/a/documents/1")
+        await client.write("PUT", "/indexes/a/settings/filterable-attributes", ["_geojson"])
+        uid = await client.write("POST", "/indexes/a/documents", [{"id": 2, "_geojson": 5}])
+        await client.engine.drain()
+        assert (await client.task(uid))["error"]["code"] == "invalid_document_geo_field"
 
     scenario(run)

@@ -10,6 +10,7 @@ from typing import Any
 
 from miroir.meili.codes import ApiError
 from miroir.meili.geo_field import GEO_FIELD, document_point
+from miroir.meili.geojson import GEOJSON_FIELD, document_shape
 from miroir.meili.vector_values import check_is_object, sent_vectors
 
 _VECTORS = "_vectors"
@@ -31,13 +32,16 @@ def check_documents(
     settings: Mapping[str, Any],
     known: Collection[str],
 ) -> None:
-    """Raise ApiError for points and vectors that the index's settings do not allow.
+    """Raise ApiError for points, shapes and vectors that the index's settings do not allow.
 
     `known` are ids that exist already: their vectors stay when the payload does not mention them.
     """
     for document in documents:
         check_is_object(document)
-    if _uses_geo(settings):
+    if _filters(settings, GEOJSON_FIELD):
+        for document in documents:
+            document_shape(document)
+    if _filters(settings, GEO_FIELD) or GEO_FIELD in settings.get("sortableAttributes", ()):
         for document, document_id in zip(documents, ids, strict=True):
             if GEO_FIELD in document:
                 document_point(document, document_id)
@@ -48,13 +52,12 @@ def check_documents(
             _check_vectors(documents, ids, name, dimensions, known if user_provided else None)
 
 
-def _uses_geo(settings: Mapping[str, Any]) -> bool:
-    if GEO_FIELD in settings.get("sortableAttributes", ()):
-        return True
-    for rule in settings.get("filterableAttributes", ()):
-        if rule == GEO_FIELD or (isinstance(rule, dict) and GEO_FIELD in rule.get("attributePatterns", ())):
-            return True
-    return False
+def _filters(settings: Mapping[str, Any], name: str) -> bool:
+    """Whether an attribute is among the filterable ones by its whole name."""
+    return any(
+        rule == name or (isinstance(rule, dict) and name in rule.get("attributePatterns", ()))
+        for rule in settings.get("filterableAttributes", ())
+    )
 
 
 def _check_vectors(
