@@ -68,20 +68,26 @@ class SmallCluster:
 
     @asynccontextmanager
     async def running_nodes(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
-            self._loops = {}
-            self._group = group
-            for name in self.names:
-                await self.fresh_node(name)
-            yield
-            for loop in self._loops.values():
-                loop.cancel()
+        self._opened: list[Engine] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._loops = {}
+                self._group = group
+                for name in self.names:
+                    await self.fresh_node(name)
+                yield
+                for loop in self._loops.values():
+                    loop.cancel()
+        finally:
+            for engine in self._opened:
+                engine.close()
 
     async def fresh_node(self, name: str) -> None:
         """An empty engine under this name, in the place of another one if there was one."""
         if name in self._loops:
             self._loops[name].cancel()
         engine = await open_engine(None, Options(now_ns=self.now_ns))
+        self._opened.append(engine)
         self.engines[name] = engine
         self.nodes.attach(NodeId(name), engine.edge)
         self._loops[name] = self._group.create_task(engine.run())

@@ -99,6 +99,7 @@ def test_shards_answer_as_one(tmp_path, seed, distinct):
             await stack.enter_async_context(cluster.orchestrator())
             await cluster.live()
             one = await open_engine(None, Options(now_ns=cluster.now_ns))
+            stack.callback(one.close)
             loop = asyncio.create_task(one.run())
             reads = Reads(cluster.writes.cluster.snapshot, cluster.transport, request_uid=lambda: "")
             many = Edge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import tracemalloc
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,10 @@ SHARDS = 8
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> SqliteStore:
-    return SqliteStore(tmp_path_factory.mktemp("store") / "s.db", inline=True, durable=False)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
+    opened = SqliteStore(tmp_path_factory.mktemp("store") / "s.db", inline=True, durable=False)
+    yield opened
+    opened.close()
 
 
 _ops = itertools.count()
@@ -129,8 +131,7 @@ def test_large_bodies_are_written_replaced_and_replayed_like_small_ones(
     run_virtual(main())
 
 
-def test_a_large_body_takes_little_more_memory_than_itself(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "s.db", inline=True, durable=False)
+def test_a_large_body_takes_little_more_memory_than_itself(store: SqliteStore) -> None:
     log = OpLog(store, WriteLimits(), now_ns=lambda: 0)
     size = 8 * LARGE_BYTES
     accepted: list[int] = []
@@ -188,5 +189,4 @@ def test_a_large_body_takes_little_more_memory_than_itself(tmp_path: Path) -> No
             appender.cancel()
 
     peak = asyncio.run(main())
-    store.close()
     assert peak < 1.6 * size, f"{peak / size:.2f} bytes of memory per byte of the body"
