@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from types import SimpleNamespace
 
 import orjson
 import pytest
 
+from miroir.core.writes.lanes import Lane
 from miroir.core.writes.node_settings import node_settings
 from miroir.core.writes.settings_drift import drifted
 from miroir.meili import settings
 from miroir.meili.http import HttpRequest
+from miroir.services.writes.drift import Drift
+from miroir.services.writes.tracks import Bell, Track, Tracks
 from tests.unit.services.small_cluster import LIMITS
 from tests.unit.services.test_writes import docs, in_cluster
 
@@ -66,3 +70,48 @@ def test_secrets_and_order_are_no_drift():
     assert drifted({**shown, "stopWords": wanted["stopWords"][::-1]}, wanted) == []
     assert drifted({**shown, "stopWords": ["a"]}, wanted) == ["stopWords"]
     assert drifted({**shown, "rankingRules": shown["rankingRules"][::-1]}, wanted) == ["rankingRules"]
+
+
+class Looking(Drift):
+    """Notes what it looks at; lanes whose index has an odd number are never at rest."""
+
+    def __init__(self, tracks):
+        limits = dataclasses.replace(LIMITS, drift_interval_s=60.0, poll_slow_s=1.0)
+        super().__init__(None, None, SimpleNamespace(tracks=tracks), limits, is_changing=lambda _: False)
+        self.asked, self.looked = 0, []
+
+    def _is_calm(self, track):
+        self.asked += 1
+        return int(track.physical) % 2 == 0
+
+    async def _look(self, track):
+        self.looked.append((track.physical, track.node))
+
+
+def test_thousands_of_lanes_are_looked_at_a_few_at_a_time():
+    tracks = Tracks()
+    for number in range(10_000):
+        tracks.add(Track("n", str(number), Lane(applied=-1), Bell(lambda: None)))
+    drift = Looking(tracks)
+
+    async def main():
+        most = 0
+        for _ in range(450):
+            before = drift.asked
+            await drift.tick()
+            most = max(most, drift.asked - before)
+        assert most <= 100
+        assert {int(physical) for physical, _ in drift.looked} == set(range(0, 10_000, 2)), "each at last"
+        for number in range(10_000):
+            if number % 2:
+                tracks.pop((str(number), "n"))
+        for _ in range(200):
+            await drift.tick()
+        drift.looked.clear()
+        suspect = tracks.get(("5000", "n"))
+        suspect.lane.foreign_settings += 1
+        tracks.note(suspect)
+        await drift.tick()
+        assert drift.looked[0] == ("5000", "n"), "what was seen comes first"
+
+    asyncio.run(main())

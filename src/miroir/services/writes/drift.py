@@ -1,6 +1,6 @@
 """Settings that somebody changed directly on a node: found, and set right from what clients asked of us.
 
-Every lane that is at rest is looked at once after a start, now and then, and at once when its node shows a settings task
+Every lane that is at rest is looked at once after a start, now and then, and soon when its node shows a settings task
 that is not ours: a request of ours may arrive late, after newer ones, while nobody is there to see it.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,8 @@ from miroir.services.writes.tracks import Track
 log = structlog.get_logger()
 
 _TRIES = 3
+#: lanes looked at each time; a round of all takes the longer the more there are
+_LOOKS_MAX = 50
 
 
 class Drift:
@@ -46,25 +49,36 @@ class Drift:
         self._delivery = delivery
         self._limits = limits
         self._is_changing = is_changing
-        self._seen: dict[tuple[str, str], int] = {}  #: foreign settings tasks already looked at
+        self._round: list[tuple[str, str]] = []  #: lanes that were not looked at yet in this round of all
+        self._share = 0  #: of them each time
         #: lane -> (what it should have, how often it was sent): a node that does not take it is left alone
         self._sent: dict[tuple[str, str], tuple[IndexState, int]] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
-        loop = asyncio.get_running_loop()
-        next_sweep = loop.time() + self._limits.drift_interval_s
         while True:
             await asyncio.sleep(self._limits.poll_slow_s)
-            everybody = loop.time() >= next_sweep
-            if everybody:
-                next_sweep = loop.time() + self._limits.drift_interval_s
-            for key, track in list(self._delivery.tracks.items()):
-                # Unseen: what reached the node before this process began, late, nobody has looked at.
-                suspect = track.lane.foreign_settings > self._seen.get(key, -1)
-                if (everybody or suspect) and self._is_calm(track):
-                    self._seen[key] = track.lane.foreign_settings
-                    await self._look(track)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """Look at lanes of which something was seen, and at the next few of all; never at many at once."""
+        tracks = self._delivery.tracks
+        for _ in range(min(len(tracks.suspects), _LOOKS_MAX)):
+            key = next(iter(tracks.suspects))
+            track = tracks.suspects.pop(key)
+            if self._is_calm(track):
+                track.settings_seen = track.lane.foreign_settings
+                await self._look(track)
+            else:
+                tracks.suspects[key] = track  # behind the others
+        if not self._round:
+            self._round = [key for key, _ in tracks.items()]
+            ticks = max(1.0, self._limits.drift_interval_s / self._limits.poll_slow_s)
+            self._share = min(_LOOKS_MAX, ceil(len(self._round) / ticks))
+        for _ in range(min(self._share, len(self._round))):
+            next_track = tracks.get(self._round.pop())
+            if next_track is not None and self._is_calm(next_track):
+                await self._look(next_track)
 
     def _is_calm(self, track: Track) -> bool:
         """Whether the lane's node must have exactly the visible settings now."""

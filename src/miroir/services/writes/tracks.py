@@ -45,6 +45,7 @@ class Track:
     stuck_since: float | None = None  #: loop time since which its node has taken nothing
     dropped: bool = False  #: the index is gone from the node
     running: bool = False  #: a task serves it
+    settings_seen: int = -1  #: foreign settings tasks of its lane that were looked at
 
 
 class Tracks:
@@ -55,6 +56,8 @@ class Tracks:
         self._of_node: dict[str, dict[str, Track]] = {}
         self._of_index: dict[str, dict[str, Track]] = {}
         self._busy: dict[str, dict[str, Track]] = {}
+        #: lanes whose node may have other settings than it should; nobody has looked at a new one
+        self.suspects: dict[Key, Track] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -71,12 +74,14 @@ class Tracks:
     def add(self, track: Track) -> None:
         """A new lane."""
         self._all[track.physical, track.node] = track
+        self.suspects[track.physical, track.node] = track
         self._of_node.setdefault(track.node, {})[track.physical] = track
         self._of_index.setdefault(track.physical, {})[track.node] = track
 
     def pop(self, key: Key) -> Track | None:
         """Forget a lane."""
         track = self._all.pop(key, None)
+        self.suspects.pop(key, None)
         if track is not None:
             physical, node = key
             for table, outer, inner in (
@@ -99,7 +104,9 @@ class Tracks:
         return list(self._of_index.get(physical, {}).values())
 
     def note(self, track: Track) -> None:
-        """The lane took or ended a task of its node."""
+        """The lane took or ended a task of its node, or saw one."""
+        if track.lane.foreign_settings != track.settings_seen and track.settings_seen >= 0:
+            self.suspects.setdefault((track.physical, track.node), track)
         if track.lane.accepted and self._all.get((track.physical, track.node)) is track:
             self._busy.setdefault(track.node, {})[track.physical] = track
         elif self._busy.get(track.node, {}).get(track.physical) is track:
