@@ -336,6 +336,34 @@ def test_an_operation_is_paused_resumed_and_cancelled() -> None:
     simulate(main())
 
 
+def test_a_stale_replica_does_not_wait_behind_a_paused_operation() -> None:
+    async def main() -> None:
+        rng = random.Random(850)
+        shape = Shape(nodes=3, replication_factor=2, shards=8)
+        async with moving_cluster(shape, rng, documents_per_s=20.0) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(120)
+            ops = operations(cluster)
+            begun = await ops.request(OperationKind.DRAIN, {"node": "n0-1"})
+            await cluster.until("moving", lambda: len(ops.copies()) == 2)
+            await ops.control(begun.id, OperationState.PAUSED)
+            writes = cluster.orchestrator.writes
+            (physical,) = placement_of(cluster)
+            held = [s for s, r in enumerate(writes.cluster.placement[physical].shards) if r.get("n0-1")]
+            writes.completion.sights.spoil(physical, "n0-1", held)
+            writes.completion.lane_moved(physical, "n0-1")
+            await cluster.until("rebuilt", lambda: OperationKind.RESYNC in {o.kind for o in ops.all.values()})
+            (resync,) = [o.id for o in ops.all.values() if o.kind is OperationKind.RESYNC]
+            await cluster.until("rebuilt", lambda: not ops.all[resync].open, within_s=120)
+            assert ops.all[resync].state is OperationState.DONE
+            assert ops.all[begun.id].state is OperationState.PAUSED
+            await ops.control(begun.id, OperationState.RUNNING)
+            await settle(cluster)
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    simulate(main())
+
+
 def test_indexes_made_and_dropped_meanwhile() -> None:
     async def main() -> None:
         rng = random.Random(900)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from miroir.core import placement
 from miroir.core.moves.cluster_view import ClusterView, Member
-from miroir.core.moves.operation_records import Move
+from miroir.core.moves.operation_records import Move, OperationRecord, OperationState
 from miroir.core.placement import Owners
 from miroir.core.topology import GroupId, Node, NodeId, NodeLifecycle, ReplicaState
 
@@ -35,6 +35,16 @@ def stale_moves(view: ClusterView) -> tuple[Move, ...]:
         for node, state in replicas.items()
         if state is ReplicaState.STALE and node in members and _may_be_rebuilt(members[node])
     )
+
+
+def rebuilds(view: ClusterView, operations: Iterable[OperationRecord]) -> tuple[Move, ...]:
+    """Stale replicas on live nodes, but for what an open operation replaces anyway, unless it is paused."""
+    stale = [move for move in stale_moves(view) if move.target is not None and view.members[move.target].live]
+    if not stale:
+        return ()
+    busy = [operation for operation in operations if operation.state is not OperationState.PAUSED]
+    leaving = {(move.physical, move.shard, move.leaves) for operation in busy for move in operation.moves}
+    return tuple(move for move in stale if (move.physical, move.shard, move.target) not in leaving)
 
 
 def _may_be_rebuilt(member: Member) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -25,7 +27,7 @@ from miroir.core.moves.operation_records import (
     OperationState,
 )
 from miroir.core.moves.operations import DropReplicas, Finish, Replan, StartCopy, Step, Wait, next_step
-from miroir.core.moves.planning import check_plan, moves_to, stale_moves
+from miroir.core.moves.planning import check_plan, moves_to, rebuilds
 from miroir.core.moves.preview import preview, rate_of
 from miroir.core.records import NodeRecord, decode, encode
 from miroir.core.topology import NodeId, NodeLifecycle
@@ -114,11 +116,9 @@ class Operations:
                 for number in sorted(n for n, operation in self.all.items() if operation.open):
                     moved = await self._advance_safely(number) or moved
                 if not moved:
-                    try:
+                    with suppress(TimeoutError):
                         async with asyncio.timeout(_TICK_S):
                             await self._wake.wait()
-                    except TimeoutError:
-                        pass
                 self._wake.clear()
 
     # --- asking for operations ----------------------------------------------------------------
@@ -258,14 +258,9 @@ class Operations:
         view = self.view()
         under_way = [operation for operation in self.all.values() if operation.open]
         kinds = {operation.kind for operation in under_way}
-        stale = [
-            move for move in stale_moves(view) if move.target is not None and view.members[move.target].live
-        ]
-        if stale:  # what an open operation replaces anyway is not rebuilt first
-            leaving = {(m.physical, m.shard, m.leaves) for operation in under_way for m in operation.moves}
-            stale = [move for move in stale if (move.physical, move.shard, move.target) not in leaving]
+        stale = rebuilds(view, under_way)
         if stale and OperationKind.RESYNC not in kinds:
-            await self._automatic(OperationKind.RESYNC, tuple(stale), view)
+            await self._automatic(OperationKind.RESYNC, stale, view)
         if kinds <= {OperationKind.RESYNC, OperationKind.VERIFY, OperationKind.RESHARD}:
             gone = {m.id for m in view.members.values() if m.gone and m.lifecycle is NodeLifecycle.ACTIVE}
             due = tuple(m for m in moves_to(view) if m.leaves in gone) if gone else ()
@@ -292,10 +287,12 @@ class Operations:
         if operation.kind is OperationKind.VERIFY:
             return await self._verify(operation)
         step: Step | None
+        resting = sum(map(self._paused, self.copies()))  # they take nobody's place
+        limits = replace(self.limits, copies_max=self.limits.copies_max + resting)
         if operation.reshard is None:
-            step = next_step(operation, self.view(), self.copies(), self.limits)
+            step = next_step(operation, self.view(), self.copies(), limits)
         else:
-            step = await self._resharding.step(operation, self.copies(), self.limits)
+            step = await self._resharding.step(operation, self.copies(), limits)
         match step:
             case StartCopy(moves, origin):
                 await self._start_copy(operation, moves, origin)
