@@ -7,7 +7,7 @@ Source of the rules: search-semantics A.2 and A.8.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +29,7 @@ Change = tuple[int, Document | None, Document | None]
 K = TypeVar("K", float, str)
 
 _NO_VALUES = PathValues()
+_VECTORS = "_vectors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +158,8 @@ class _Postings(Generic[K]):
 class FacetIndex:
     """One version of all facet tables.
 
-    `fields` has an entry for every faceted path that any document ever had; `known` also the other names
-    that were seen at the top level, since an unknown attribute behaves differently from an empty one.
+    `fields` has an entry for every faceted path that any document ever had; `known` also all other paths
+    that were seen, since an unknown attribute behaves differently from an empty one.
     """
 
     rules: AttributeRules = field(default_factory=AttributeRules)
@@ -192,6 +193,7 @@ class FacetIndex:
                 if pair[0] != pair[1]:
                     by_path[path][docid] = pair
             names.update(new or ())
+            names.update(nested_paths(new or {}))
             names.update(after)
             if rules.has_geo and ((old and GEO_FIELD in old) or (new and GEO_FIELD in new)):
                 points[docid] = document_point(new, id_text) if new is not None else None
@@ -253,6 +255,25 @@ class FacetIndex:
     def table(self, path: str) -> FieldFacets | None:
         """The table of a path, None when the path was never seen or is not faceted."""
         return self.fields.get(path)
+
+
+def nested_paths(document: Document) -> Iterator[str]:
+    """The dotted paths of everything below the top level, null or not."""
+    for name, value in document.items():
+        if isinstance(value, dict | list) and name != _VECTORS:
+            yield from _paths_below(name, value)
+
+
+def _paths_below(path: str, value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield f"{path}.{name}"
+            if isinstance(item, dict | list):
+                yield from _paths_below(f"{path}.{name}", item)
+    else:
+        for item in value:
+            if isinstance(item, dict | list):
+                yield from _paths_below(path, item)
 
 
 def _id_text(document: Document, primary_key: str | None) -> str:

@@ -133,3 +133,13 @@ def test_by_count_strings_are_not_cut_when_numbers_alone_reach_the_limit() -> No
     numbers, strings = [value for value, _ in counts][:4], [value for value, _ in counts][4:]
     assert numbers == ["1000000000000000000000", "10", "3", "2"]
     assert strings == ["b", "é", "x", "true", "a", "1"]
+
+
+def test_a_path_that_some_document_had_is_known_whatever_the_settings_were() -> None:
+    document = {"id": 1, "author": {"age": 30, "nil": None, "towns": [{"name": "x"}, [{"deep": 1}]]}, "n": []}
+    index = FacetIndex().updated({}, [(0, None, document)])
+    index = index.updated({}, [(0, document, {"id": 1})])
+    paths = {"author", "author.age", "author.nil", "author.towns", "author.towns.name", "author.towns.deep"}
+    assert index.known == {"id", "n", *paths}
+    filterable = index.rebuilt({"filterableAttributes": ["author"]}, {0: {"id": 1}})
+    assert filterable.fields.keys() >= paths

@@ -72,9 +72,12 @@ class Vocabularies:
         """Documents were written; those with number -1 were not."""
         if index.exact:
             vocabulary = self.begin(index, primary_key)
+            last: dict[int, Mapping[str, Any]] = {}
             for seq, document in zip(seqs, documents, strict=True):
-                if seq >= 0:
-                    vocabulary.put(seq, document, merge=merge)
+                if seq >= 0:  # of a document that comes twice nodes see what the last one leaves
+                    last[seq] = {**last.get(seq, {}), **document} if merge else document
+            for seq, document in last.items():
+                vocabulary.put(seq, document, merge=merge)
 
     def removed(self, index: IndexState, seqs: Iterable[int]) -> None:
         """Documents are gone."""
