@@ -9,8 +9,8 @@ from tests.simulation import equivalence
 from tests.simulation.seeds import sweep
 
 USUAL = 300
-#: parts of the answers that may still differ; the failure lists them
-SEARCHES_MAX = 0.005
+#: searches in many more histories that may differ by what docs/exact.md lists; of the usual ones none
+SEARCHES_MAX = 0.0005
 FEDERATIONS_MAX = 0.25
 
 
@@ -25,5 +25,6 @@ def test_a_cluster_answers_as_one_engine() -> None:
     print(f"{summary}, {len(federations)} of {federated} federations")  # noqa: T201 - what the run was worth
     assert total > 25 * len(results)
     assert not exact, exact[0]
-    assert len(searches) <= SEARCHES_MAX * total, "\n".join(searches)
+    allowed = SEARCHES_MAX * total if len(results) > USUAL else 0
+    assert len(searches) <= allowed, "\n".join(searches)
     assert len(federations) <= FEDERATIONS_MAX * federated, "\n".join(federations)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from miroir.core.reads.candidates import breaks_ties, falls_in_score, has_relevancy
-from miroir.core.reads.hybrid_merge import shift_all
+from miroir.core.reads.hybrid_merge import f32, shift_all
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.search_plan import SearchPlan, max_total_hits
 from miroir.core.reserved import SEQ_FIELD
 from miroir.core.topology import IndexView
 from miroir.meili.commands import JsonObject, SimilarQuery
+
+_EPSILON = 1.1920929e-07
 
 
 def similar_body(query: SimilarQuery) -> JsonObject:
@@ -53,11 +56,46 @@ def nearest(lists: Sequence[Sequence[Hit]], plan: SearchPlan) -> list[Hit]:
         if similarity is not None:
             hit.key = (-similarity, hit.seq)
             hit.details = {"vectorSort": {"order": 0, "similarity": similarity}}
+            hit.score = similarity
             found.append(hit)
     found.sort(key=lambda hit: hit.key)
     if plan.semantic:
         shift_all(found, plan)
     return found
+
+
+def compared_here(plan: SearchPlan) -> bool:
+    """Whether nodes compare no similarities at all, since no rule does: then vectors are compared here."""
+    return plan.semantic and not has_relevancy(plan)
+
+
+def compare_here(lists: Sequence[Sequence[Hit]], plan: SearchPlan) -> None:
+    """Give hits the similarity of their (first) vector, in single precision, and take the vectors off again."""
+    assert plan.query.hybrid is not None
+    assert plan.query.vector is not None
+    target = [f32(each) for each in plan.query.vector]
+    for hit in (hit for hits in lists for hit in hits):
+        vector = vector_of(hit.body, plan.query.hybrid.embedder)
+        if vector is not None:
+            hit.details["vectorSort"] = {"similarity": _similarity(vector, target)}
+            hit.score = hit.details["vectorSort"]["similarity"]
+        if not plan.query.retrieve_vectors:
+            hit.body.pop("_vectors", None)
+
+
+def _similarity(one: Sequence[float], other: Sequence[float]) -> float:
+    norms = f32(f32(math.sqrt(_dot(one, one))) * f32(math.sqrt(_dot(other, other))))
+    if norms <= _EPSILON:
+        return 1.0
+    cosine = min(1.0, max(-1.0, f32(_dot(one, other) / norms)))
+    return f32(1.0 - f32(f32(1.0 - cosine) / 2.0))
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    total = 0.0
+    for left, right in zip(one, other, strict=False):
+        total = f32(total + f32(left * right))
+    return total
 
 
 def is_settled(

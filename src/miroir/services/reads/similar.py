@@ -12,6 +12,8 @@ from miroir.core.reads.merging import Hit, take_hits
 from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.search_plan import Kind, SearchPlan, join_filters, node_search, only, plan_search
 from miroir.core.reads.similar import (
+    compare_here,
+    compared_here,
     is_settled,
     nearest,
     page_of,
@@ -79,8 +81,12 @@ class Similar:
         size = wanted if ranks_by_similarity(plan) else LISTED_MAX
         while True:
             asked = replace(plan, body=plan.body | {"limit": size})
+            if compared_here(plan):
+                asked.body["retrieveVectors"] = True
             answers = await self._scatter.ask(reading, _asking(asked))
             lists = [take_hits(answer.value["hits"], place) for place, answer in enumerate(answers)]
+            if compared_here(plan):
+                compare_here(lists, plan)
             found = nearest(lists, plan)
             if is_settled(lists, found, plan, wanted, size) or size >= LISTED_MAX:
                 break
