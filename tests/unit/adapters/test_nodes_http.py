@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -146,3 +146,42 @@ def test_nodes_in_process() -> None:
         return reply, errors
 
     assert asyncio.run(main()) == (NodeResponse(200, b"{}"), [False, True])
+
+
+def test_an_answer_before_the_end_of_a_stream_counts_and_ends_the_connection() -> None:
+    """A node may refuse a large body at its head and read no further: nothing waits for it, nothing is mixed up."""
+    connections = 0
+    over = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        head = await reader.readuntil(b"\r\n\r\n")
+        status = b"413 Payload Too Large" if b"/large" in head else b"200 OK"
+        writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+        await over.wait()
+        writer.close()
+
+    class Endless:
+        size = 1 << 40
+
+        def chunks(self) -> Iterator[bytes]:
+            while True:
+                yield b"x" * 65_536
+
+    async def main() -> list[NodeResponse]:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        nodes = HttpNodes(None)
+        nodes.set_address(NODE, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        deadline = asyncio.get_running_loop().time() + 5
+        try:
+            large = await nodes.send(NodeRequest(NODE, "POST", "/large", stream=Endless()), deadline=deadline)
+            return [large, await nodes.send(NodeRequest(NODE, "GET", "/small"), deadline=deadline)]
+        finally:
+            await nodes.close()
+            over.set()
+            server.close()
+
+    assert [answer.status for answer in asyncio.run(main())] == [413, 200]
+    assert connections == 2
