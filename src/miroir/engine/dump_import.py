@@ -29,6 +29,7 @@ from miroir.meili import dump_format, dump_history, settings
 from miroir.meili.codes import ApiError
 from miroir.meili.dump_archive import source_of
 from miroir.meili.dump_contents import DumpContents, DumpSource, IndexDump, PendingTask, read_dump
+from miroir.meili.dump_older_tasks import older_history
 from miroir.meili.primary_keys import document_id
 from miroir.meili.tasks import FINISHED, Task
 from miroir.meili.webhooks import Webhook
@@ -53,7 +54,7 @@ def import_dump(store: Store, path: Path, now_ns: int) -> None:
                 _import_index(store, number, index, source)
             _import_history(store, source)
             for pending in contents.pending:
-                _import_pending(store, pending, contents.version, source)
+                _import_pending(store, pending, source)
     except (OSError, tarfile.TarError, KeyError, ValueError, TypeError, ApiError) as error:
         raise EngineError(f"cannot import {path}: {error}") from error
 
@@ -95,7 +96,9 @@ def _import_index(store: Store, number: int, index: IndexDump, source: DumpSourc
 
 
 def _import_history(store: Store, source: DumpSource) -> None:
-    """Tasks that had ended, and their batches; dumps before version 6 have other files, and are read without."""
+    """Tasks that had ended, and their batches, which dumps before version 6 do not tell."""
+    for task in older_history(source):
+        store.put_task(task)
     for line in source.lines(dump_format.TASKS):
         task, _, _ = dump_history.read_task(line)
         if task.status in FINISHED:
@@ -105,10 +108,10 @@ def _import_history(store: Store, source: DumpSource) -> None:
         store.put_batch(batch.uid, _encode(batch))
 
 
-def _import_pending(store: Store, pending: PendingTask, version: int, source: DumpSource) -> None:
+def _import_pending(store: Store, pending: PendingTask, source: DumpSource) -> None:
     kind, details, job = _JOBS[pending.kind](pending, source)
     task = Task(
-        uid=pending.task.uid if version == dump_format.CURRENT else store.next_task_uid(),
+        uid=pending.task.uid,
         kind=kind,
         index_uid=pending.index_uid,
         details=details,

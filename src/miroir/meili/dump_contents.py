@@ -151,7 +151,7 @@ def _version_1(source: DumpSource) -> DumpContents:
     for about in orjson.loads(source.read(dump_format.METADATA))["indexes"]:
         uid = about["uid"]
         old = orjson.loads(source.read(f"{uid}/settings.json"))
-        settings = _settings(
+        settings = older_settings(
             {name: value for name, value in old.items() if name != "attributesForFaceting"}, 1
         )
         if "attributesForFaceting" in old:
@@ -169,13 +169,10 @@ def _version_1(source: DumpSource) -> DumpContents:
 
 def _versions_2_to_5(source: DumpSource, version: int) -> DumpContents:
     found = DumpContents(version, instance_uid=source.read("instance-uid").strip())
-    uids: dict[str, str] = {}
-    for line in source.lines("index_uuids/data.jsonl"):
-        row = orjson.loads(line)
-        uids[row["index_meta"]["uuid"] if version >= 4 else row["uuid"]] = row["uid"]
+    uids = older_index_uids(source, version)
     times: dict[str, tuple[int | None, int | None]] = {}
-    for row in _updates(source):
-        uid, created, ended, pending = _update(row, version, uids)
+    for place, row in enumerate(_updates(source)):
+        uid, created, ended, pending = _update(row, place, version, uids)
         if uid is not None:
             first, last = times.get(uid, (None, None))
             starts = [moment for moment in (first, created) if moment is not None]
@@ -189,7 +186,7 @@ def _versions_2_to_5(source: DumpSource, version: int) -> DumpContents:
         if not (body := source.read(f"{folder}/meta.json")):
             continue
         about = orjson.loads(body)
-        settings = _settings(about["settings"], version)
+        settings = older_settings(about["settings"], version)
         documents = f"{folder}/documents.jsonl"
         found.indexes.append(
             IndexDump(uid, about["primary_key"], *times.get(uid, (None, None)), settings, documents)
@@ -197,6 +194,12 @@ def _versions_2_to_5(source: DumpSource, version: int) -> DumpContents:
     if version >= 4:
         found.keys = [_key(orjson.loads(line), version, source) for line in source.lines("keys")]
     return found
+
+
+def older_index_uids(source: DumpSource, version: int) -> dict[str, str]:
+    """Names of folders -> uids of indexes, of versions 2 to 5."""
+    rows = map(orjson.loads, source.lines("index_uuids/data.jsonl"))
+    return {row["index_meta"]["uuid"] if version >= 4 else row["uuid"]: row["uid"] for row in rows}
 
 
 def _updates(source: DumpSource) -> Iterator[Json]:
@@ -208,7 +211,7 @@ def _updates(source: DumpSource) -> Iterator[Json]:
 _Update = tuple[str | None, int | None, int | None, PendingTask | None]
 
 
-def _update(row: Json, version: int, uids: dict[str, str]) -> _Update:
+def _update(row: Json, place: int, version: int, uids: dict[str, str]) -> _Update:
     """(index, when it was asked, when it ended, itself if it waited) of a line of the queue."""
     if version >= 4:
         return _task(row, version)
@@ -218,7 +221,7 @@ def _update(row: Json, version: int, uids: dict[str, str]) -> _Update:
     ended = _moment(update.get("processedAt") or update.get("failedAt"))
     pending = None
     if uid is not None and update["status"] in ("enqueued", "processing"):
-        task = Task(uid=update["updateId"], kind="", enqueued_at=asked or 0)
+        task = Task(uid=place, kind="", enqueued_at=asked or 0)
         pending = _pending_2(update, uid, task) if version == 2 else _pending_3(update["meta"], uid, task)
     return uid, asked, ended, pending
 
@@ -240,7 +243,7 @@ def _pending_2(update: Json, uid: str, task: Task) -> PendingTask | None:
             return PendingTask("delete", uid, task, {"ids": meta["ids"]})
         case "Settings":
             changed = {name: value for name, value in meta.items() if name != "type"}
-            return PendingTask("settings", uid, task, {"settings": _settings(changed, 2)})
+            return PendingTask("settings", uid, task, {"settings": older_settings(changed, 2)})
         case _:
             return None
 
@@ -261,7 +264,7 @@ def _pending_3(meta: Any, uid: str, task: Task) -> PendingTask | None:
         case "DeleteDocuments":
             return PendingTask("delete", uid, task, {"ids": about})
         case "Settings":
-            return PendingTask("settings", uid, task, {"settings": _settings(about, 3)})
+            return PendingTask("settings", uid, task, {"settings": older_settings(about, 3)})
         case _:
             return None
 
@@ -299,7 +302,9 @@ def _pending_4(name: str, about: Json, uid: str, task: Task, version: int) -> Pe
                 return PendingTask("delete", uid, task, {"ids": deletion["Ids"]})
             return PendingTask("clear", uid, task)
         case "SettingsUpdate":
-            return PendingTask("settings", uid, task, {"settings": _settings(about["settings"], version)})
+            return PendingTask(
+                "settings", uid, task, {"settings": older_settings(about["settings"], version)}
+            )
         case "IndexCreation":
             return PendingTask("create", uid, task, {"primary_key": about.get("primary_key")})
         case "IndexUpdate":
@@ -315,7 +320,7 @@ def _pending_4(name: str, about: Json, uid: str, task: Task, version: int) -> Pe
 # --- what versions call otherwise ---------------------------------------------------------------
 
 
-def _settings(old: Json, version: int) -> Json:
+def older_settings(old: Json, version: int) -> Json:
     """Settings of an older version as they are called now; what they do not name is not there."""
     settings = dict(old)
     if (rules := settings.get("rankingRules")) is not None:

@@ -6,6 +6,8 @@ import orjson
 import pytest
 
 from miroir.meili.dump_contents import DumpContents, DumpSource, read_dump
+from miroir.meili.dump_older_tasks import older_history
+from miroir.meili.tasks import task_view
 
 _NOW = 1_700_000_000_000_000_000
 _UUID = "6be789f8-5fcb-4f74-8743-7bff79ea64b6"
@@ -16,13 +18,17 @@ _KEY = {"actions": ["search"], "indexes": ["*"], "expires_at": None, "created_at
 
 def opened(files: dict[str, Any]) -> DumpContents:
     """Contents of a dump; values are bytes, JSON, or lists of JSON lines."""
+    return read_dump(source_of(files))
+
+
+def source_of(files: dict[str, Any]) -> DumpSource:
     bodies = {name: body if isinstance(body, bytes) else _text(body) for name, body in files.items()}
 
     def read(name: str) -> bytes:
         return bodies.get(name, b"")
 
-    return read_dump(
-        DumpSource(bodies, read, lambda name: read(name).splitlines(keepends=True), _NOW, lambda: "new-uid")
+    return DumpSource(
+        bodies, read, lambda name: read(name).splitlines(keepends=True), _NOW, lambda: "new-uid"
     )
 
 
@@ -181,3 +187,55 @@ def test_what_waited_in_version_6_waits_again() -> None:
 def test_other_versions_are_refused(body: Any) -> None:
     with pytest.raises(ValueError, match="only V1 to V6"):
         opened({"metadata.json": orjson.dumps(body)})
+
+
+def _history(version: int, updates: list[Any]) -> list[dict[str, Any]]:
+    return [task_view(task) for task in older_history(source_of(older(version, updates, {})))]
+
+
+def test_updates_of_versions_2_and_3_are_tasks() -> None:
+    settings = _update(2, "processed", {"type": "Settings", "rankingRules": ["desc(y)"]})
+    waiting = _update(2, "enqueued", {"type": "ClearDocuments"})
+    deletion = _update(2, "processed", {"type": "DeleteDocuments", "ids": ["1"]})
+    deletion["update"]["success"] = {"DocumentDeletion": {"deleted": 1}}
+    found = _history(2, [settings, waiting, deletion])
+    assert [(task["uid"], task["type"], task["indexUid"]) for task in found] == [
+        (0, "settingsUpdate", "m"),
+        (2, "documentDeletion", "m"),
+    ]
+    assert found[0]["details"] == {"rankingRules": ["y:desc"]}
+    assert found[1]["details"] == {"providedIds": 1, "deletedDocuments": 1, "originalFilter": None}
+    addition = {"primary_key": None, "method": "ReplaceDocuments", "content_uuid": _CONTENT}
+    failed = _update(3, "failed", {"DocumentAddition": addition})
+    failed["update"] |= {"msg": "no key", "code": "MissingPrimaryKey", "failedAt": _T2}
+    (task,) = _history(3, [failed])
+    assert task["details"] == {"receivedDocuments": 0, "indexedDocuments": 0}
+    assert task["error"]["code"] == "index_primary_key_no_candidate_found"
+    assert (task["status"], task["finishedAt"]) == ("failed", _T2)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_tasks_of_versions_4_and_5_are_told_as_today(version: int) -> None:
+    place = {} if version == 4 else {"index_uid": "m"}
+    addition = {**place, "documents_count": 2, "content_uuid": _CONTENT, "merge_strategy": "ReplaceDocuments"}
+    done = {"result": {"DocumentAddition": {"indexed_documents": 2}}, "timestamp": _T2}
+    tasks = [
+        _task(version, 4, {"IndexCreation": {**place, "primary_key": "id"}}, {"Processing": _T1}),
+        _task(
+            version,
+            3,
+            {"DocumentAddition": addition},
+            {"Processing": _T1},
+            {"Processing": _T2},
+            {"Succeded" if version == 4 else "Succeeded": done},
+        ),
+    ]
+    (task,) = _history(version, tasks)
+    assert (task["uid"], task["indexUid"], task["status"]) == (3, "m", "succeeded")
+    assert task["details"] == {"receivedDocuments": 2, "indexedDocuments": 2}
+    assert (task["enqueuedAt"], task["startedAt"], task["finishedAt"]) == (_T1, _T1, _T2)
+
+
+def test_other_versions_have_no_older_history() -> None:
+    assert list(older_history(source_of(version_1()))) == []
+    assert list(older_history(source_of({"metadata.json": {"dumpVersion": "V6"}}))) == []
