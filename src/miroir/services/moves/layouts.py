@@ -24,10 +24,11 @@ class Layouts:
         self._cluster = cluster
         self._sequencer = sequencer
 
-    async def begin(self, index: str, shards: int, also: Callable[[Tx, str], None]) -> str | None:
+    async def begin(self, index: str, shards: int, also: Callable[[str], Callable[[Tx], None]]) -> str | None:
         """A second layout without any replica; ops are sequenced for it from the next one on.
 
-        Returns its name, which `also` gets too; None when the index is gone or has two already.
+        Returns its name, None when the index is gone or has two already. `also` makes of the name what is stored in
+        the same transaction: in the loop, not in the thread of the store.
         """
         cluster = self._cluster
         async with self._sequencer.hold(index), cluster.changing, self._sequencer.turn():
@@ -35,11 +36,12 @@ class Layouts:
             if state is None or state.other_layout is not None:
                 return None
             layout, take = self._sequencer.next_physical()
+            put = also(layout)
             fresh = PlacementRecord(shards=tuple({} for _ in range(shards)), epoch=0, index=index)
 
             def store(tx: Tx) -> None:
                 take(tx)
-                also(tx, layout)
+                put(tx)
 
             states = {SEQUENCED: msgspec.structs.replace(state, other_layout=layout)}
             await self._commit(states, {layout: fresh}, {}, store)

@@ -177,21 +177,20 @@ class Resharding:
         return any(NodeId(node) in self._cluster.live for replicas in shards for node in replicas)
 
     async def _begin(self, operation: OperationRecord, reshard: Reshard, limits: MoveLimits) -> Step | None:
-        begun: list[OperationRecord] = []
+        begun = operation
         count = int(operation.args["shards"])
 
-        def also(tx: Tx, layout: str) -> None:
+        def also(layout: str) -> Callable[[Tx], None]:
+            nonlocal begun
             moves = moves_to(self._sight.view_of({layout: ({},) * count}, limits))
-            changed = msgspec.structs.replace(
-                operation, moves=moves, reshard=msgspec.structs.replace(reshard, new=layout)
-            )
-            begun[:] = [changed]
-            tx.put(Table.OPERATIONS, (operation.id,), encode(changed))
+            known = msgspec.structs.replace(reshard, new=layout)
+            changed = begun = msgspec.structs.replace(operation, moves=moves, reshard=known)
+            return lambda tx: tx.put(Table.OPERATIONS, (operation.id,), encode(changed))
 
         layout = await self._layouts.begin(reshard.index, count, also)
         if layout is None:
             return Finish(OperationState.CANCELLED, "the index was deleted, or has two layouts already")
-        self._all()[operation.id] = begun[0]
+        self._all()[operation.id] = begun
         log.info("layout_began", operation=operation.id, index=reshard.index, layout=layout)
         return None
 
