@@ -18,6 +18,9 @@ from miroir.core.writes.ops import shards_tag
 from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls
 from miroir.services.moves.sources import Source, SourceReader
 
+#: a page's task takes longer than an answer; its time in the target's queue counts
+_SLOW_WRITES = 4
+
 
 class CopyPages:
     """Raises NodeError and NodeRefusedError; whatever was written can be written again."""
@@ -60,6 +63,7 @@ class CopyPages:
                 copy.target, copy.physical, primary_key, lines, shards_tag("copy", copy.shards)
             )
             await _must(writing, copy.target, "writing a page")
+        wrote_s = asyncio.get_running_loop().time() - began - took_s
         last = page[-1] if taken == len(names) else names[taken - 1]
         further = msgspec.structs.replace(
             copy,
@@ -67,7 +71,11 @@ class CopyPages:
             documents=copy.documents + taken,
             size_bytes=copy.size_bytes + len(lines),
         )
-        return further, listing[listing.index(last) + 1 :], _pause_s(taken, len(lines), took_s, limits)
+        return (
+            further,
+            listing[listing.index(last) + 1 :],
+            _pause_s(taken, len(lines), took_s, wrote_s, limits),
+        )
 
     async def write_ghosts(self, copy: CopyRecord, primary_key: str, source: Source) -> None:
         """Hidden documents of an exact index: the same on every node of it, whatever shards it holds."""
@@ -94,9 +102,11 @@ async def _must(work: Awaitable[dict[str, Any] | None], node: str, what: str) ->
         raise NodeRefusedError(node, what, str(error.get("code")))
 
 
-def _pause_s(documents: int, size: int, took_s: float, limits: MoveLimits) -> float:
-    """To keep the bounds, and to leave a slow source alone for as long as it took."""
+def _pause_s(documents: int, size: int, took_s: float, wrote_s: float, limits: MoveLimits) -> float:
+    """To keep the bounds, and to leave a slow source, or a target whose queue is long, alone for as long as it took."""
     pause = took_s if took_s * 1000 > limits.slow_ms else 0.0
+    if wrote_s * 1000 > limits.slow_ms * _SLOW_WRITES:
+        pause = max(pause, wrote_s)
     if limits.documents_per_s:
         pause = max(pause, documents / limits.documents_per_s)
     if limits.bytes_per_s:
