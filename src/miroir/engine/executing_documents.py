@@ -18,7 +18,7 @@ from miroir.engine.selecting import matching_documents
 from miroir.engine.stored_documents import dump_document
 from miroir.meili.codes import ApiError
 from miroir.meili.primary_keys import document_id
-from miroir.meili.rhai import compile_script
+from miroir.meili.rhai import compile_script, same_json
 from miroir.meili.tasks import Task
 
 #: Documents written out as bytes between two breaths.
@@ -114,7 +114,7 @@ async def _edited(runner: Runner, live: LiveIndex, job: EditDocuments, candidate
                 raise _edition_error("Document editions cannot modify a document's primary key")
         except ApiError as error:
             raise prefixed(error, live.uid) from None
-        if new != old:
+        if not same_json(old, new):
             changes.append(Change(docid, text, old, new))
         await runner.breathe()
     return changes

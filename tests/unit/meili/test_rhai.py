@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miroir.meili.codes import ApiError
-from miroir.meili.rhai import compile_script
+from miroir.meili.rhai import compile_script, same_json
 from miroir.meili.rhai.lexer import KEYWORDS, RESERVED, Lexer
 
 #: The document and context that all scripts were sent with, then a script and its answer in each line.
@@ -71,6 +71,12 @@ def test_what_would_take_a_server_down_is_refused(script: str, reason: str) -> N
     limit = sys.getrecursionlimit()
     assert answer(script)["failed"].startswith(reason)
     assert sys.getrecursionlimit() == limit
+
+
+def test_a_number_written_otherwise_is_another_value() -> None:
+    assert same_json({"a": [1, {"b": True}]}, {"a": [1, {"b": True}]})
+    for other in (1.0, True, "1", [1], {"1": 1}, None):
+        assert not same_json({"a": [1]}, {"a": [other]})
 
 
 def test_without_a_context_there_is_none() -> None:

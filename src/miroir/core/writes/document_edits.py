@@ -10,7 +10,7 @@ from miroir.core.reserved import RESERVED_PREFIX
 from miroir.core.writes.document_ids import document_ids
 from miroir.core.writes.reserved_words import refuse_names
 from miroir.meili.codes import ApiError
-from miroir.meili.rhai import compile_script
+from miroir.meili.rhai import compile_script, same_json
 
 _CODE = "edit_documents_by_function_error"
 
@@ -53,5 +53,5 @@ class Editor:
             if document_ids((new,), self._primary_key)[0] != document_id:
                 raise ApiError(_CODE, "Document editions cannot modify a document's primary key")
             refuse_names(new)
-            if new != old:
+            if not same_json(old, new):
                 self.edits.documents.append(new)

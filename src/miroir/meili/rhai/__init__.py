@@ -5,5 +5,6 @@ Text -> `lexer` -> `parser` (with `expressions` and `control`) -> tree (`syntax`
 """
 
 from miroir.meili.rhai.script import compile_script
+from miroir.meili.rhai.values import same_json
 
-__all__ = ["compile_script"]
+__all__ = ["compile_script", "same_json"]

@@ -335,6 +335,17 @@ def _plain_json(value: Any) -> Any:
     return type_name(value) if isinstance(value, dict | list) else to_json(value)
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same, as `1` and `1.0` are not."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_json(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return bool(one == other)
+
+
 def fits(value: int, words: str) -> int:
     """The integer, if it has at most 64 bits.
 
