@@ -53,6 +53,8 @@ def questions(rng):
     yield "/indexes/m/search", {"q": q(), "matchingStrategy": "frequency", "facets": ["n"], **shown}
     yield "/indexes/m/facet-search", {"facetName": "maker", "facetQuery": rng.choice(["", "b", "acm"])}
     yield "/indexes/m/facet-search", {"facetName": "maker", "q": q(), "filter": "n > 1"}
+    marked = {"attributesToHighlight": ["*"], "showMatchesPosition": True}
+    yield "/indexes/m/search", {"q": f"gamna {q()} betta", **marked, **shown}
     many = [{"indexUid": "m", "q": q()} for _ in range(3)]
     federation = {"limit": rng.randint(1, 6), "facetsByIndex": {"m": ["maker", "n"]}}
     yield "/multi-search", {"federation": federation, "queries": many}
