@@ -16,6 +16,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,18 +66,17 @@ class SqliteStore:
         self._lock = _take_lock(self._path)
         self._inline = inline
         self._closed = False
-        try:
-            self._writer = self._connect(durable)
-            _migrate(self._writer, self._path)
-            self._reader = self._connect(durable)
-            if durable:
-                _sync_folders(self._path.parent, made)
-        except (sqlite3.Error, OSError) as error:
-            os.close(self._lock)
-            raise StoreError(f"opening {self._path}: {error}") from error
-        except StoreError:
-            os.close(self._lock)
-            raise
+        with ExitStack() as undo:
+            undo.callback(os.close, self._lock)
+            try:
+                self._writer = undo.enter_context(closing(self._connect(durable)))
+                _migrate(self._writer, self._path)
+                self._reader = undo.enter_context(closing(self._connect(durable)))
+                if durable:
+                    _sync_folders(self._path.parent, made)
+            except (sqlite3.Error, OSError) as error:
+                raise StoreError(f"opening {self._path}: {error}") from error
+            undo.pop_all()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         if not inline:

@@ -99,10 +99,12 @@ class Store:
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             elif found != SCHEMA_VERSION:
+                connection.close()
                 raise EngineError(
                     f"the data has schema version {found}, this program reads version {SCHEMA_VERSION} only"
                 )
         except sqlite3.Error as error:
+            connection.close()
             raise EngineError(f"cannot read the data: {error}") from error
 
     def close(self) -> None:
