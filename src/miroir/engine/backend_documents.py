@@ -25,10 +25,10 @@ from miroir.meili.commands import (
     DocumentsWrite,
 )
 from miroir.meili.documents import check_edit
-from miroir.meili.rhai import compile_script
 from miroir.meili.field_selection import retrieve
 from miroir.meili.filters import check_features, parse
 from miroir.meili.refusals import compact_json
+from miroir.meili.rhai import compile_script
 from miroir.meili.sorting import Sort, parse_sorts
 
 VECTORS = "_vectors"

@@ -340,7 +340,6 @@ class Completion:
     def tell(self, ended: list[Task]) -> None:
         """Say that tasks have ended, also those that were no ops."""
         if ended:
-
             for told in self._on_end:
                 told(ended)
 
