@@ -74,6 +74,19 @@ async def all_facets_where_nothing_is_filterable(cluster: SimCluster, oracle: Or
     await assert_same_answers(cluster, oracle, [("POST", "/indexes/films/search", {"facets": ["*"]})])
 
 
+async def facets_of_documents_that_were_not_kept(cluster: SimCluster, oracle: Oracle) -> None:
+    await _both(
+        cluster, oracle, "PATCH", "/indexes/films/settings", {"filterableAttributes": ["genre", "year"]}
+    )
+    left_out = "/indexes/films/documents?primaryKey=id&skipCreation=true"
+    await _both(cluster, oracle, "POST", left_out, [{"id": 1, "genre": "war"}])
+    replaced = [{"id": 2, "year": 2001}, {"id": 2, "title": "amber"}]
+    await _both(cluster, oracle, "POST", "/indexes/films/documents", replaced)
+    await cluster.quiet()
+    bodies: list[Any] = [{"facets": ["*"]}, {"filter": "genre != war"}, {"filter": "year IS NULL"}]
+    await assert_same_answers(cluster, oracle, [("POST", "/indexes/films/search", body) for body in bodies])
+
+
 async def a_request_that_comes_after_the_drop(cluster: SimCluster, _: Oracle) -> None:
     """A late duplicate makes the index anew on a node: it is swept."""
     await cluster.ask("POST", "/indexes/films/documents", [{"id": 1}])
@@ -97,6 +110,7 @@ async def a_request_that_comes_after_the_drop(cluster: SimCluster, _: Oracle) ->
         distinct_by_what_cannot_be_filtered,
         an_embedder_that_is_not_used,
         all_facets_where_nothing_is_filterable,
+        facets_of_documents_that_were_not_kept,
         a_request_that_comes_after_the_drop,
     ],
     ids=lambda story: story.__name__,

@@ -46,6 +46,7 @@ class FieldFacets:
     null: BitMap = field(default_factory=BitMap)
     empty: BitMap = field(default_factory=BitMap)
     exists: BitMap = field(default_factory=BitMap)
+    blank: BitMap = field(default_factory=BitMap)  #: documents with an empty string, see `PathValues.has_blank`
     number_tree: FacetTree = field(default_factory=FacetTree)
     string_tree: FacetTree = field(default_factory=FacetTree)
     touched_numbers: frozenset[float] = frozenset()  #: changed since the trees were settled
@@ -83,7 +84,7 @@ class FieldFacets:
         strings = _Postings(self.strings)
         flags = {
             name: getattr(self, name).copy()
-            for name in ("with_number", "with_string", "null", "empty", "exists")
+            for name in ("with_number", "with_string", "null", "empty", "exists", "blank")
         }
         for docid, (old, new) in changes.items():
             before, after = old or _NO_VALUES, new or _NO_VALUES
@@ -95,6 +96,7 @@ class FieldFacets:
                 ("null", after.is_null),
                 ("empty", after.is_empty),
                 ("exists", new is not None),
+                ("blank", after.has_blank),
             ):
                 if holds:
                     flags[name].add(docid)
@@ -159,7 +161,8 @@ class FacetIndex:
     """One version of all facet tables.
 
     `fields` has an entry for every faceted path that any document ever had; `known` also all other paths
-    that were seen, since an unknown attribute behaves differently from an empty one.
+    that were seen, and top-level names of documents that were left out or replaced within their payload,
+    since an unknown attribute behaves differently from an empty one.
     """
 
     rules: AttributeRules = field(default_factory=AttributeRules)
@@ -214,6 +217,11 @@ class FacetIndex:
             with_point=with_point,
             shapes=self.shapes.updated(shapes),
         )
+
+    def knowing(self, names: Iterable[str]) -> FacetIndex:
+        """The same with names that payloads mentioned, also in documents that were not kept."""
+        known = self.known.union(names)
+        return self if len(known) == len(self.known) else replace(self, known=known)
 
     def emptied(self, settings: Mapping[str, Any]) -> FacetIndex | None:
         """Tables for new settings, to be filled with every document; None when these serve them as well."""

@@ -69,7 +69,7 @@ async def with_changes(
         ),
         field_ids=tuple(names) or index.field_ids,
         text=text,
-        facets=facets,
+        facets=facets.knowing(names) if len(names) > 1 else facets,
         vectors=vectors,
     )
 

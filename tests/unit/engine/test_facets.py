@@ -143,3 +143,11 @@ def test_a_path_that_some_document_had_is_known_whatever_the_settings_were() -> 
     assert index.known == {"id", "n", *paths}
     filterable = index.rebuilt({"filterableAttributes": ["author"]}, {0: {"id": 1}})
     assert filterable.fields.keys() >= paths
+
+
+def test_names_of_documents_that_were_not_kept_are_known_without_tables() -> None:
+    index = FacetIndex().rebuilt({"filterableAttributes": ["genre"]}, {0: {"id": 1}})
+    knowing = index.knowing(["id", "genre"])
+    assert knowing.known == {"id", "genre"}
+    assert knowing.table("genre") is None
+    assert knowing.knowing(["genre"]) is knowing
