@@ -49,6 +49,14 @@ def test_distinct_survivors_of_lists_and_types() -> None:
     assert duplicates_filter("f", [[]]) is None
 
 
+def test_an_empty_string_is_a_value_for_distinct_alone_or_in_an_array() -> None:
+    values: list[Any] = ["", ["a", ""], [["", "b"]], ["", 1], [["", "c"]], " "]
+    kept, keys = deduplicate([keyword_hit(number, 1.0, f=value) for number, value in enumerate(values)], "f")
+    assert ids(kept) == [0, 2, 4, 5]
+    assert duplicates_filter("f", keys[:2]) == '("f" IN ["b"] OR "f" IS EMPTY)'
+    assert duplicates_filter("f", [[(True, ""), (True, "a")]]) == '"f" IN ["a"]'
+
+
 def test_hybrid_takes_the_better_half_and_semantic_on_ties() -> None:
     keyword = [keyword_hit(1, 1.0), keyword_hit(2, 0.9), keyword_hit(5, 0.8)]
     semantic = [vector_hit(1, 1.0), vector_hit(4, 0.95), vector_hit(3, 0.5), vector_hit(6, None)]

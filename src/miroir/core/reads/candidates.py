@@ -13,7 +13,6 @@ from itertools import groupby
 
 from miroir.core.reads.distinct import ValueKey, distinct_keys
 from miroir.core.reads.merging import Hit
-from miroir.core.reads.projection import at_path
 from miroir.core.reads.search_plan import SearchPlan
 
 #: In a semantic search similarities are compared where the first of these stands.
@@ -90,7 +89,7 @@ def listing(hits: Sequence[Hit], distinct: str | None) -> Listing:
     """The list with the values that decide which hits are duplicates."""
     if distinct is None:
         return Listing(hits, {})
-    return Listing(hits, {hit.seq: distinct_keys(at_path(hit.body, distinct)) for hit in hits})
+    return Listing(hits, {hit.seq: distinct_keys(hit.body, distinct) for hit in hits})
 
 
 def walk(

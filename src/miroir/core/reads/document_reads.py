@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from miroir.core.reads.covering import Share
-from miroir.core.reads.distinct import distinct_keys
+from miroir.core.reads.distinct import facet_keys
 from miroir.core.reads.merging import SEQ_RULE, Key, sort_key
 from miroir.core.reads.projection import at_path
 from miroir.core.reads.search_plan import join_filters, shard_proof
@@ -85,7 +85,7 @@ def _shown_key(value: Mapping[str, Any], ascending: bool, parts: list[Any]) -> N
 
 def stored_sort_value(value: Any, ascending: bool) -> float | str | None:
     """The value a node sorts a document by: its least or greatest number, else string, else nothing."""
-    keys = distinct_keys(value)
+    keys = facet_keys(value)
     choose = min if ascending else max
     numbers = [key[1] for key in keys if not key[0]]
     if numbers:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from miroir.core.reads.distinct import distinct_keys
+from miroir.core.reads.distinct import facet_keys
 from miroir.core.reads.document_reads import stored_sort_value
 from miroir.core.reads.merging import sort_key
 from miroir.core.reads.projection import at_path
@@ -97,7 +97,7 @@ def _buckets(documents: Sequence[JsonObject], criteria: Sequence[Criterion]) -> 
     without = []
     for document in documents:
         value = at_path(document, name)
-        if distinct_keys(value):
+        if facet_keys(value):
             place: list[Any] = []
             sort_key(stored_sort_value(value, ascending), ascending, place)
             by_value.setdefault(tuple(place), []).append(document)
