@@ -18,7 +18,9 @@ from miroir.core.writes.reserved_words import (
     refuse_search,
     refuse_similar,
 )
+from miroir.errors import without_frames
 from miroir.meili.auth import combine_filters, rule_filter
+from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, Call, MultiSearch, SearchQuery, SimilarQuery
 from miroir.services.readers import Readers
 from miroir.services.reads.reads import Reads
@@ -82,7 +84,11 @@ def watched(handlers: Mapping[str, Handler], readers: Readers) -> Mapping[str, H
     def one(handler: Handler) -> Handler:
         async def handle(call: Call) -> Answer:
             with readers.reading():
-                return await handler(call)
+                try:
+                    return await handler(call)
+                except ApiError as error:
+                    without_frames(error)
+                    raise
 
         return handle
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from miroir.core.topology import IndexView
+from miroir.errors import without_frames
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Federation, MultiSearch
 from miroir.meili.facet_checks import check_facets
@@ -49,7 +50,7 @@ def judge(request: MultiSearch, indexes: Indexes, known_facets: Mapping[str, Seq
                 unused = indexes.get(uid)
                 checks.unused(uid, None if unused is None else unused.settings)
     except ApiError as error:
-        return Judged(tuple(reached), error)
+        return Judged(tuple(reached), without_frames(error))
     return Judged(tuple(reached))
 
 

@@ -101,13 +101,11 @@ class DocumentReads:
 
     async def _judged(self, reading: Reading, query: DocumentsQuery, refusal: NodeRefusal) -> ApiError:
         """The refusal in the words for the client's own filter, not for the form we ask it in."""
+        plain = None
         if query.filter is not None:
             ask = Ask("/documents/fetch", {"filter": query.filter, "limit": 0})
-            try:
-                await self._scatter.ask(reading, lambda _share, _origin: ask, shares=[refusal.share])
-            except NodeRefusal as plain:
-                refusal = plain
-        return as_api_error(refusal.body, reading.index)
+            plain = await self._scatter.judgement(reading, ask, refusal.share)
+        return as_api_error(plain or refusal.body, reading.index)
 
     def _owners(self, reading: Reading, ids: Sequence[str]) -> tuple[Share, ...]:
         """Only the shards that can hold these ids; at least one is asked, so that a bad request is refused."""

@@ -80,11 +80,8 @@ class FacetSearch:
     ) -> ApiError:
         """The refusal in the words for the client's own filter, not for the form we ask it in."""
         ask = Ask("/facet-search", with_filter(body, query.search.filter))
-        try:
-            await self._scatter.ask(reading, lambda _share, _origin: ask, shares=[refusal.share])
-        except NodeRefusal as plain:
-            refusal = plain
-        return as_api_error(refusal.body, reading.index)
+        plain = await self._scatter.judgement(reading, ask, refusal.share)
+        return as_api_error(plain or refusal.body, reading.index)
 
     async def _counted(self, reading: Reading, query: FacetSearchQuery) -> dict[str, tuple[int, str]] | None:
         """Values by normal form where a node counts only what a search of its own comes across.

@@ -131,9 +131,14 @@ class Scatter:
         for attempt in range(self._rounds):
             if self._on_round is not None:
                 self._on_round(len(pending), attempt)
-            pending, refusals = await self._round(reading, build, pending, answers)
-            if refusals:
-                raise min(refusals, key=lambda refusal: refusal.origin)
+            pending, refusal = await self._round(reading, build, pending, answers)
+            if refusal is not None:
+                try:
+                    raise refusal
+                finally:
+                    del (
+                        refusal
+                    )  # or error and frame hold each other, and the snapshot, until the collector comes
             if not pending:
                 answers.sort(key=lambda answer: answer.origin)
                 return answers
@@ -146,7 +151,7 @@ class Scatter:
         build: Builder,
         pending: list[tuple[int, Share]],
         answers: list[Answer],
-    ) -> tuple[list[tuple[int, Share]], list[NodeRefusal]]:
+    ) -> tuple[list[tuple[int, Share]], NodeRefusal | None]:
         asks = [(origin, share, build(share, origin)) for origin, share in pending]
         sent = [(origin, share, ask) for origin, share, ask in asks if ask is not None]
         results: list[Answer | NodeRefusal | NodeError]
@@ -165,7 +170,15 @@ class Scatter:
             else:
                 reading.failed.add(share.node)
                 failed.append((origin, share))
-        return failed, refusals
+        return failed, min(refusals, key=lambda refusal: refusal.origin, default=None)
+
+    async def judgement(self, reading: Reading, ask: Ask, share: Share) -> dict[str, Any] | None:
+        """How a node refuses a question; None when it answers it. Raises ApiError as `ask` does."""
+        try:
+            await self.ask(reading, lambda _share, _origin: ask, shares=[share])
+        except NodeRefusal as refusal:
+            return refusal.body
+        return None
 
     def _replacements(self, reading: Reading, failed: list[tuple[int, Share]]) -> list[tuple[int, Share]]:
         """Other replicas for exactly the shards of the shares that failed."""

@@ -104,12 +104,8 @@ class IndexSearch:
         """The refusal in the words for the client's own request, without the filter we added."""
         if query.filter is None:
             return as_api_error(refusal.body, reading.index)
-        ask = Ask("/search", judged_body(query))
-        try:
-            await self._scatter.ask(reading, lambda _share, _origin: ask, shares=[refusal.share])
-        except NodeRefusal as plain:
-            refusal = plain
-        return as_api_error(refusal.body, reading.index)
+        plain = await self._scatter.judgement(reading, Ask("/search", judged_body(query)), refusal.share)
+        return as_api_error(plain or refusal.body, reading.index)
 
     async def _semantic(
         self,
