@@ -11,9 +11,11 @@ import pytest
 from miroir.core.hashing import shard_of
 from miroir.core.topology import ReplicaState
 from miroir.core.writes.sequencing import BookDelta
+from miroir.core.writes.vocabulary import is_ghost_id
 from miroir.services.writes import resolver
 from tests.support.virtual_time import run_virtual
 from tests.unit.services.small_cluster import SmallCluster
+from tests.unit.services.test_exact import EXACT, check
 from tests.unit.services.test_writes import docs, in_cluster
 
 
@@ -38,7 +40,7 @@ def in_sync(c, uid):
             {
                 key: {name: value for name, value in document.items() if not name.startswith("_miroir_")}
                 for key, document in c.on_node(node, view.physical_uid).items()
-                if shard_of(key, view.shard_count) == shard
+                if not is_ghost_id(key) and shard_of(key, view.shard_count) == shard
             }
             for node, state in replicas.items()
             if state is ReplicaState.IN_SYNC
@@ -85,6 +87,21 @@ def test_what_other_shards_kept_is_counted_and_what_was_refused_is_not(tmp_path,
         assert len(await agrees(c, "m")) == 20
 
     in_cluster(tmp_path, story)
+
+
+def test_words_of_what_was_refused_are_taken_back_and_those_of_what_was_kept_stay(tmp_path, unjudged):
+    async def story(c):
+        await c.done("PATCH", "/indexes/m/settings", {"sortableAttributes": ["_geo"]})
+        await c.done("POST", "/indexes/m/documents", docs(*range(10), old="before"))
+        batch = [d | {"new": f"word{d['id']}"} for d in poisoned(*range(20))]
+        assert (await c.done("POST", "/indexes/m/documents", batch))["status"] == "failed"
+        held = await agrees(c, "m")
+        assert 10 < len(held) < 20, "this seed splits the payload"
+        assert (await c.done("POST", "/indexes/m/documents", docs(50)))["status"] == "succeeded"
+        held = await agrees(c, "m")
+        check(c, "m", list(held.values()))
+
+    in_cluster(tmp_path, story, limits=EXACT)
 
 
 def test_refused_everywhere_leaves_no_trace_but_the_index(tmp_path, unjudged):

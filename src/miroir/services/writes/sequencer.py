@@ -152,7 +152,9 @@ class Sequencer:
             rows: list[tuple[str, Applied]] = []
             if state is not None and shown is not None:
                 book = self.books.book(physical)
-                mended = mend(ids, self.books.known(physical, ids), held, book)
+                known = self.books.known(physical, ids)
+                mended = mend(ids, known, held, book)
+                self.vocabularies.mended(state, {known[one].seq for one in mended.gone}, held.values())
                 self.books.remove(physical, mended.gone, mended.freed)
                 self.books.put(physical, mended.rows, mended.delta)
                 size = book.size_after(BookDelta())
@@ -167,9 +169,11 @@ class Sequencer:
                 for which, catalogue in ((SEQUENCED, cluster.sequenced), (VISIBLE, cluster.visible)):
                     rows.append((which, catalogue.apply(both, now_ns=self._now_ns())))
             changes = self.books.take_changes()
+            vocabulary_changes = self.vocabularies.take_changes()
 
             def store(tx: Tx) -> None:
                 changes.store(tx)
+                vocabulary_changes.store(tx)
                 for which, applied in rows:
                     store_applied(tx, which, applied)
                 also(tx)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from miroir.core.records import IndexState, encode
-from miroir.core.reserved import is_reserved
+from miroir.core.reserved import SEQ_FIELD, decode_seq, is_reserved
 from miroir.core.writes.text_pieces import Splitter
 from miroir.core.writes.vocabulary import Rows, Vocabulary
 from miroir.ports.store import Reader, Store, Table, Tx
@@ -84,6 +84,18 @@ class Vocabularies:
         vocabulary = self.find(index)
         if vocabulary is not None:
             vocabulary.remove(seqs)
+
+    def mended(self, index: IndexState, gone: Iterable[int], held: Iterable[Mapping[str, Any]]) -> None:
+        """Nodes refused what was thought written: `gone` are not there, `held` is what they have, our fields included.
+
+        The next write takes the ghosts along that this changes.
+        """
+        vocabulary = self.find(index)
+        if vocabulary is not None:
+            vocabulary.remove(gone)
+            for document in held:
+                plain = {name: value for name, value in document.items() if not is_reserved(name)}
+                vocabulary.put(decode_seq(str(document[SEQ_FIELD])), plain, merge=False)
 
     def cleared(self, index: IndexState) -> None:
         """All documents are gone, and the ghosts with them."""
