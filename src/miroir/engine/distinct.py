@@ -49,8 +49,8 @@ def sharing_values(table: FieldFacets, docid: int) -> BitMap:
         return BitMap()
     sets = [table.strings[key] for key in values.strings]
     sets += [table.numbers[number] for number in values.numbers]
-    if values.has_blank:
-        sets.append(table.blank)
+    if values.has_blank or "" in values.strings:  # blanks alone are empty in their normal form
+        sets += [table.blank, table.strings.get("") or BitMap()]
     return BitMap.union(*sets) if sets else BitMap()
 
 

@@ -17,7 +17,7 @@ from pyroaring import BitMap
 
 from miroir.engine.persistent import PersistentMap
 from miroir.meili.codes import ApiError
-from miroir.meili.vector_values import SentVectors, check_is_object, sent_vectors
+from miroir.meili.vector_values import SentVectors, check_forms, sent_vectors
 
 Document = dict[str, Any]
 Floats = npt.NDArray[np.float32]
@@ -219,7 +219,7 @@ class VectorIndex:
         """
         for _, _, new in changes:
             if new is not None:
-                check_is_object(new)
+                check_forms(new, str(new.get(primary_key, "")) if primary_key is not None else "")
         if not self.embedders or not changes:
             return self
         return VectorIndex(

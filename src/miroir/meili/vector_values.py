@@ -38,6 +38,18 @@ def check_is_object(document: Mapping[str, Any]) -> None:
         raise ApiError("internal", invalid_type(compact_json(entries).encode(), "a map"))
 
 
+def check_forms(document: Mapping[str, Any], document_id: str) -> None:
+    """The form of every entry, also of those that no embedder of the index takes (whose numbers nobody reads).
+
+    Raises:
+        ApiError: `internal`, `invalid_vectors_type`.
+    """
+    check_is_object(document)
+    for name, value in document.get(VECTORS_FIELD, _ABSENT).items():
+        if value is not None and not isinstance(value, list):
+            _check_form(value, f"._vectors.{name}", document_id)
+
+
 def sent_vectors(
     document: Mapping[str, Any], embedder: str, dimensions: int, document_id: str
 ) -> SentVectors | None:
@@ -70,6 +82,14 @@ def _parse(value: Any, embedder: str, document_id: str) -> SentVectors:
         return SentVectors((), regenerate=False)
     if isinstance(value, list):
         return SentVectors(_embeddings(value, where, document_id), regenerate=False)
+    _check_form(value, where, document_id)
+    given = value.get("embeddings")
+    embeddings = None if given is None else _embeddings(given, f"{where}.embeddings", document_id)
+    return SentVectors(embeddings, value["regenerate"])
+
+
+def _check_form(value: Any, where: str, document_id: str) -> None:
+    """Refuse what is neither null nor a list nor an object with `regenerate` and maybe `embeddings`."""
     if not isinstance(value, dict):
         kind = _kind(value)
         shown = value if isinstance(value, str) else compact_json(value)
@@ -78,12 +98,15 @@ def _parse(value: Any, embedder: str, document_id: str) -> SentVectors:
             f"the field `regenerate`, but got the {kind} `{shown}`",
             document_id,
         )
-    for name in value:
+    read: dict[str, Any] = {}
+    for name, inner in value.items():
         if name not in ("regenerate", "embeddings"):
+            # The server reads the object as it stands and stops behind the name.
+            column = len(compact_json({**read, name: 0}).encode()) - 1
             _refuse(
-                f"Unexpected field `{where}.{name}`\n  - note: the allowed fields are `regenerate` and `embeddings`",
-                document_id,
+                f"Could not parse `{where}`: trailing characters at line 1 column {column - 1}", document_id
             )
+        read[name] = inner
     if "regenerate" not in value:
         _refuse(
             f"Missing field `{where}.regenerate`\n  - note: `{where}` must be an array of floats, an array of arrays "
@@ -91,14 +114,17 @@ def _parse(value: Any, embedder: str, document_id: str) -> SentVectors:
             document_id,
         )
     if not isinstance(value["regenerate"], bool):
-        _refuse(
-            f"Could not parse `{where}.regenerate`: invalid type: {_kind(value['regenerate'])} "
-            f"`{compact_json(value['regenerate'])}`, expected a boolean",
-            document_id,
-        )
-    given = value.get("embeddings")
-    embeddings = None if given is None else _embeddings(given, f"{where}.embeddings", document_id)
-    return SentVectors(embeddings, value["regenerate"])
+        _refuse(f"Could not parse `{where}.regenerate`: {_not_boolean(value)}", document_id)
+
+
+def _not_boolean(value: Mapping[str, Any]) -> str:
+    before = {name: inner for name, inner in value.items() if name != "regenerate"}
+    found = value["regenerate"]
+    if next(iter(value)) == "regenerate":
+        before = {}
+    end = len(compact_json({**before, "regenerate": found}).encode()) - 1
+    kind = "null" if found is None else f"{_kind(found)} `{compact_json(found)}`"
+    return f"invalid type: {kind}, expected a boolean at line 1 column {end}"
 
 
 def _embeddings(value: Any, where: str, document_id: str) -> tuple[tuple[float, ...], ...]:

@@ -215,3 +215,29 @@ def test_vectors_that_are_no_object_are_refused_whatever_embedders_there_are(sen
         VectorIndex().updated({}, [(0, None, {"id": 1, "_vectors": sent})])
     assert refused.value.code == "internal"
     assert ", expected a map at line 1 column " in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        ({"x": 1}, "Could not parse `._vectors.f`: trailing characters at line 1 column 5"),
+        (
+            {"regenerate": True, "z": 1},
+            "Could not parse `._vectors.f`: trailing characters at line 1 column 23",
+        ),
+        (
+            {"regenerate": None},
+            "Could not parse `._vectors.f.regenerate`: invalid type: null, expected a boolean at line 1 column 18",
+        ),
+    ],
+)
+def test_the_form_of_vectors_without_an_embedder_is_checked_as_observed(sent: Any, message: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        VectorIndex().updated({}, [(0, None, {"id": 7, "_vectors": {"f": sent}})], "id")
+    assert caught.value.code == "invalid_vectors_type"
+    assert caught.value.message.endswith(message)
+
+
+def test_numbers_of_vectors_without_an_embedder_are_not_looked_at() -> None:
+    sent = {"a": ["x"], "b": None, "c": {"regenerate": True, "embeddings": "x"}}
+    assert VectorIndex().updated({}, [(0, None, {"id": 7, "_vectors": sent})], "id") == VectorIndex()

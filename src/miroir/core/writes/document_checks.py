@@ -11,7 +11,7 @@ from typing import Any
 from miroir.meili.codes import ApiError
 from miroir.meili.geo_field import GEO_FIELD, document_point
 from miroir.meili.geojson import GEOJSON_FIELD, document_shape
-from miroir.meili.vector_values import check_is_object, sent_vectors
+from miroir.meili.vector_values import check_forms, sent_vectors
 
 _VECTORS = "_vectors"
 
@@ -36,8 +36,8 @@ def check_documents(
 
     `known` are ids that exist already: their vectors stay when the payload does not mention them.
     """
-    for document in documents:
-        check_is_object(document)
+    for document, document_id in zip(documents, ids, strict=True):
+        check_forms(document, document_id)
     if _filters(settings, GEOJSON_FIELD):
         for document in documents:
             document_shape(document)
