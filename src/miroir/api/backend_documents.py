@@ -10,7 +10,6 @@ from miroir.core.writes.reserved_words import refuse_filter
 from miroir.meili.commands import Call
 from miroir.meili.documents import check_edit
 from miroir.meili.filters import check_features, parse
-from miroir.meili.rhai import compile_script
 from miroir.services.writes.writes import WritePath
 
 
@@ -38,7 +37,6 @@ def document_handlers(writes: WritePath) -> Mapping[str, Handler]:
     async def edit(call: Call) -> Answer:
         check_edit(call.args, uid_of(call))
         refuse_filter(call.args.filter, "invalid_document_filter")
-        compile_script(call.args.function)
         return accepted_reply(await ingest.edit(uid_of(call), call.args, idempotency=idempotency_of(call)))
 
     return {

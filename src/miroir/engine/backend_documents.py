@@ -28,7 +28,6 @@ from miroir.meili.documents import check_edit
 from miroir.meili.field_selection import retrieve
 from miroir.meili.filters import check_features, parse
 from miroir.meili.refusals import compact_json
-from miroir.meili.rhai import compile_script
 from miroir.meili.sorting import Sort, parse_sorts
 
 VECTORS = "_vectors"
@@ -81,7 +80,6 @@ def _edit(state: State, call: Call) -> Answer:
     args: DocumentsEdit = call.args
     assert call.index_uid is not None
     check_edit(args, call.index_uid)
-    compile_script(args.function)
     job = EditDocuments(function=args.function, filter=args.filter, context=args.context)
     details = {
         "editedDocuments": None,

@@ -17,7 +17,7 @@ from miroir.engine.facet_distribution import DEFAULT_MAX_VALUES
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.engine.filtering import filter_documents
 from miroir.engine.index import Index
-from miroir.engine.search import everything, find, max_total_hits
+from miroir.engine.search import check_embeddable, check_embedder, everything, find, max_total_hits
 from miroir.meili import filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import FacetSearchQuery
@@ -112,6 +112,9 @@ def facet_search(
     Raises:
         ApiError: the facet cannot be searched, or the accompanying search does not fit the index.
     """
+    check_embedder(index, query.search)
+    filters.check_features(filters.parse(query.search.filter, "invalid_search_filter"), is_enabled)
+    check_embeddable(query.search)
     if not index.settings.get("facetSearch", True):
         raise ApiError("facet_search_disabled", "The facet search is disabled for this index")
     candidates = _candidates(index, query, is_enabled)
@@ -126,7 +129,6 @@ def _candidates(index: Index, query: FacetSearchQuery, is_enabled: Callable[[str
     hybrid = search.hybrid
     has_words = search.q is not None and bool(search.q.strip())
     node = filters.parse(search.filter, "invalid_search_filter")
-    filters.check_features(node, is_enabled)
     # Refusals show the filter as typed here, not as the search would re-serialise it.
     filtered = filter_documents(index, node, everything(index))
     if hybrid is not None and hybrid.semantic_ratio > 0 and (search.vector is not None or has_words):

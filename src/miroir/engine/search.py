@@ -105,6 +105,20 @@ def check_embedder(index: Index, query: SearchQuery) -> None:
         )
 
 
+def check_embeddable(query: SearchQuery) -> None:
+    """Refuse a search by vectors alone that gives a text and no vector: nothing here makes one of a text."""
+    if runs_semantic(query) and query.vector is None:
+        raise _not_embeddable(query)
+
+
+def _not_embeddable(query: SearchQuery) -> ApiError:
+    return ApiError(
+        "vector_embedding_error",
+        "Error while generating embeddings: user error: attempt to embed the following text in a configuration "
+        f"where embeddings must be user provided:\n  - `{query.q}`",
+    )
+
+
 class _Search:
     def __init__(
         self,
@@ -125,8 +139,7 @@ class _Search:
     def run(self) -> Found:
         query, index = self._query, self._index
         check_embedder(index, query)
-        if runs_semantic(query) and query.vector is None:
-            raise self._not_embeddable()
+        check_embeddable(query)
         self._restriction = restriction(index, query.attributes_to_search_on)
         if query.distinct is not None:
             displayed = attribute_list(index.settings, "displayedAttributes")
@@ -139,13 +152,6 @@ class _Search:
             found = self._semantic(universe)
             return replace(found, semantic_count=_semantic_count(found.details))
         return self._hybrid(universe, query.hybrid.semantic_ratio)
-
-    def _not_embeddable(self) -> ApiError:
-        return ApiError(
-            "vector_embedding_error",
-            "Error while generating embeddings: user error: attempt to embed the following text in a configuration "
-            f"where embeddings must be user provided:\n  - `{self._query.q}`",
-        )
 
     def _filtered(self) -> BitMap:
         node = filters.parse(self._query.filter)
@@ -214,7 +220,7 @@ class _Search:
         embedder = self._index.vectors.embedders[query.hybrid.embedder]
         vector = query.vector
         if vector is None:
-            raise self._not_embeddable()
+            raise _not_embeddable(query)
         # A purely semantic search knows no words, not even those that are not wanted.
         is_hybrid = bool(query.q and query.q.strip()) and query.hybrid.semantic_ratio < 1
         parsed = self._parsed(query.q or "") if is_hybrid else ParsedQuery()

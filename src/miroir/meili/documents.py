@@ -21,6 +21,7 @@ from miroir.meili.document_payload import Format, invalid_type, read_documents
 from miroir.meili.http import HttpRequest
 from miroir.meili.json_text import JsonSyntaxError, Scanner, loads
 from miroir.meili.refusals import compact_json
+from miroir.meili.rhai import compile_script
 from miroir.meili.search_fields import param_filter
 from miroir.meili.sorting import parse_sorts, split_sort
 
@@ -256,17 +257,17 @@ _EDIT_FIELDS = decode.fields(
 
 
 def decode_edit(body: object) -> DocumentsEdit:
-    """POST /indexes/{uid}/documents/edit. The filter's syntax is checked by `check_edit`. Raises ApiError."""
+    """POST /indexes/{uid}/documents/edit. What is inside the values is checked by `check_edit`. Raises ApiError."""
     found = decode.object_fields(body, _EDIT_FIELDS)
-    context = found.get("context")
-    if context is not None and not isinstance(context, dict):
-        raise ApiError("invalid_document_edition_context", "The context must be an object")
-    return DocumentsEdit(found["function"], found.get("filter"), context)
+    return DocumentsEdit(found["function"], found.get("filter"), found.get("context"))
 
 
 def check_edit(edit: DocumentsEdit, index_uid: str) -> None:
-    """The syntax of an edition's filter, which the server refuses with the name of the index. Raises ApiError."""
+    """The function, the filter's syntax (refused with the name of the index), the context. Raises ApiError."""
+    compile_script(edit.function)
     try:
         filters.parse(edit.filter, _FILTER_CODE)
     except ApiError as error:
         raise ApiError(error.code, f"Index `{index_uid}`: {error.message}") from None
+    if edit.context is not None and not isinstance(edit.context, dict):
+        raise ApiError("invalid_document_edition_context", "The context must be an object")
