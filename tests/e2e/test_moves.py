@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from tests.support.growing import operation_end, start_node
-from tests.support.library import Library
+from tests.support.library import STILL, Library
 from tests.support.processes import RealCluster, engines, eventually, real_cluster
 from tests.support.replicas import shards_on
 
@@ -79,10 +79,43 @@ async def _grow(directory: Path) -> None:
         assert 0 < moved <= bound * 1.05, moved  # writes meanwhile add to it
         await settled(cluster)
         await library.check(copies=2)
+        await _old_owners_are_not_asked(cluster)
         assert any((await shards_on(cluster, "node-4")).values())
 
 
-def test_a_cluster_grows_under_reads_and_writes(tmp_path: Path) -> None:
+def _served(cluster: RealCluster) -> dict[str, list[str]]:
+    """Paths of documents that each node was asked for, by its access log, in order."""
+    found = {}
+    for node in cluster.node_ids():
+        logs = [path for path in cluster.directory.rglob(f"*{node}.log") if path.is_file()]
+        assert logs, node
+        lines = [line for path in logs for line in path.read_text("utf-8", "replace").splitlines()]
+        found[node] = [
+            line for line in lines if line.startswith("GET /indexes/miroir-0") and "/documents/" in line
+        ]
+    return found
+
+
+async def _old_owners_are_not_asked(cluster: RealCluster) -> None:
+    """Every document that stays is asked for: only of nodes that hold its shard now, as their access logs say."""
+    before = _served(cluster)
+    for number in list(range(STILL)) * 2:
+        assert (await cluster.ask("GET", f"/indexes/films/documents/{number}"))[0] == 200
+    holders: dict[str, set[str]] = {}
+    for node in cluster.node_ids():
+        for documents in (await shards_on(cluster, node)).values():
+            for key in documents:
+                holders.setdefault(key, set()).add(node)
+    asked = {node: lines[len(before[node]) :] for node, lines in _served(cluster).items()}
+    assert sum(map(len, asked.values())) == 2 * STILL
+    assert asked["node-4"], "the new node answers for what it took"
+    for node, lines in asked.items():
+        wrong = [line for line in lines if node not in holders[line.split()[1].rpartition("/")[2]]]
+        assert not wrong, f"{node} was asked for what it gave up: {wrong[:3]}"
+
+
+def test_a_cluster_grows_under_reads_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIROIR_NODE_ACCESS_LOG", "1")
     asyncio.run(_grow(tmp_path))
 
 

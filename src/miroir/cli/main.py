@@ -80,6 +80,12 @@ def serve(file: Path | None, host: str | None, port: int | None, log_level: str 
     "--master-key-file", type=_FILE, help="File that holds the key, so that it shows in no process list."
 )
 @click.option("--import-dump", type=_FILE, help="Start from a Meilisearch dump; the folder must be empty.")
+@click.option(
+    "--access-log",
+    is_flag=True,
+    envvar="MIROIR_NODE_ACCESS_LOG",
+    help="Print every request; paths hold ids of documents.",
+)
 def node(
     port: int,
     host: str,
@@ -87,11 +93,13 @@ def node(
     master_key: str | None,
     master_key_file: Path | None,
     import_dump: Path | None,
+    *,
+    access_log: bool,
 ) -> None:
     """Run one embedded engine alone."""
     from miroir.cli.node import run
 
-    sys.exit(run(host, port, data, master_key, master_key_file, import_dump))
+    sys.exit(run(host, port, data, master_key, master_key_file, import_dump, access_log=access_log))
 
 
 @main.command()

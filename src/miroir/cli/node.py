@@ -19,13 +19,15 @@ def run(
     master_key: str | None,
     master_key_file: Path | None,
     import_dump: Path | None = None,
+    *,
+    access_log: bool = False,
 ) -> int:
     """Exit status: 0 stopped by a signal, 1 the data or the dump cannot be used."""
     key = read_key(master_key, master_key_file)
     # the HTTP server raises the signal it was stopped by once more; the data is still to be closed then
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        run_node(host, port, data, key, dump=import_dump)
+        run_node(host, port, data, key, dump=import_dump, access_log=access_log)
     except EngineError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

@@ -22,7 +22,7 @@ from miroir.engine.embedded import Engine, Options, open_engine
 from miroir.engine.errors import EngineError
 from miroir.engine.memory import settle, spare_full_collections
 from miroir.engine.webhook_delivery import WebhookDelivery
-from miroir.meili.asgi import DEFAULT_MAX_BODY_BYTES, asgi_app
+from miroir.meili.asgi import DEFAULT_MAX_BODY_BYTES, RequestEnd, asgi_app
 from miroir.meili.http import HttpRequest
 from miroir.meili.tasks import Task
 
@@ -48,6 +48,7 @@ async def serve_node(
     features: tuple[str, ...] = (),
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     dump: Path | None = None,
+    access_log: bool = False,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serve one node until a signal comes or the task is cancelled.
@@ -60,6 +61,7 @@ async def serve_node(
         features: experimental features that are on from the start.
         max_body_bytes: larger bodies are refused.
         dump: a dump to start from, when `data_dir` is empty.
+        access_log: print every request when it has ended; paths hold ids of documents.
         on_ready: called once when connections are accepted.
 
     Raises:
@@ -70,7 +72,12 @@ async def serve_node(
     )
     spare_full_collections()
     config = uvicorn.Config(
-        asgi_app(engine.edge, max_body_bytes=max_body_bytes, clock=time.monotonic),
+        asgi_app(
+            engine.edge,
+            max_body_bytes=max_body_bytes,
+            clock=time.monotonic,
+            on_end=_print_request if access_log else None,
+        ),
         host=host,
         port=port,
         http="httptools",
@@ -117,6 +124,10 @@ async def _tell_when_ready(server: uvicorn.Server, on_ready: Callable[[], None])
     while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
         await asyncio.sleep(0.01)
     on_ready()
+
+
+def _print_request(end: RequestEnd) -> None:
+    print(f"{end.method} {end.path} {end.status}", flush=True)  # noqa: T201
 
 
 def _print_error(request: HttpRequest, error: Exception) -> None:
