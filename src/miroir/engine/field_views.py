@@ -10,7 +10,7 @@ from miroir.engine.index import Index
 from miroir.meili.commands import FieldsQuery
 from miroir.meili.settings_rules import is_inside, matches_pattern
 
-_GEO_PARTS = ("_geo.lat", "_geo.lng")
+_NEVER_SEARCHABLE = ("_geo", "_geo.lat", "_geo.lng", "_vectors")
 
 
 def field_views(index: Index, query: FieldsQuery) -> list[dict[str, Any]]:
@@ -18,7 +18,6 @@ def field_views(index: Index, query: FieldsQuery) -> list[dict[str, Any]]:
     paths = set(index.field_ids)
     for document in index.documents.values():
         paths.update(_paths("", document))
-    paths.discard("_vectors")
     views = (_view(path, index.settings, index.facets.rules) for path in sorted(paths))
     return [view for view in views if _wanted(view, query)]
 
@@ -31,6 +30,7 @@ def _paths(prefix: str, value: object) -> Iterator[str]:
     elif isinstance(value, Mapping):
         for name, inner in value.items():
             if not prefix and name == "_vectors":
+                yield name  # embedders have what is below
                 continue
             path = f"{prefix}.{name}" if prefix else name
             yield path
@@ -61,7 +61,7 @@ def _view(path: str, settings: Mapping[str, Any], rules: AttributeRules) -> dict
         "name": path,
         "displayed": {"enabled": _covered(settings.get("displayedAttributes"), path)},
         "searchable": {
-            "enabled": _covered(settings.get("searchableAttributes"), path) and path not in _GEO_PARTS
+            "enabled": _covered(settings.get("searchableAttributes"), path) and path not in _NEVER_SEARCHABLE
         },
         "sortable": {"enabled": rules.is_sortable(path)},
         "distinct": {"enabled": settings.get("distinctAttribute") == path},
