@@ -131,7 +131,8 @@ def _list(state: State, call: Call) -> Answer:
     )
     if args.ids is not None:
         named = (index.docids.get(text) for text in args.ids)
-        found = found & BitMap(docid for docid in named if docid is not None)  # a filter may give a set of the index
+        # A new set: a filter may give one of the index's own.
+        found = found & BitMap(docid for docid in named if docid is not None)
     page: Iterable[int] = islice(found, args.offset, args.offset + args.limit)
     criteria: Sequence[Sort] = ()
     if args.sort:

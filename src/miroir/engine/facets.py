@@ -46,7 +46,8 @@ class FieldFacets:
     null: BitMap = field(default_factory=BitMap)
     empty: BitMap = field(default_factory=BitMap)
     exists: BitMap = field(default_factory=BitMap)
-    blank: BitMap = field(default_factory=BitMap)  #: documents with an empty string, see `PathValues.has_blank`
+    #: documents with an empty string, see `PathValues.has_blank`
+    blank: BitMap = field(default_factory=BitMap)
     number_tree: FacetTree = field(default_factory=FacetTree)
     string_tree: FacetTree = field(default_factory=FacetTree)
     touched_numbers: frozenset[float] = frozenset()  #: changed since the trees were settled
