@@ -240,6 +240,9 @@ class VectorIndex:
         for name, config in sorted((settings.get("embedders") or {}).items()):
             fresh = _embedder(config)
             old = self.embedders.get(name)
+            if old is not None and config.get("dimensions") is None:
+                # a remote source that does not say its dimensions: what documents brought stays, as in the server
+                fresh = replace(fresh, dimensions=old.dimensions)
             if old is not None and old.dimensions == fresh.dimensions:
                 embedders[name] = replace(old, quantized=fresh.quantized, distribution=fresh.distribution)
                 continue

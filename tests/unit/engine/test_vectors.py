@@ -241,3 +241,11 @@ def test_the_form_of_vectors_without_an_embedder_is_checked_as_observed(sent: An
 def test_numbers_of_vectors_without_an_embedder_are_not_looked_at() -> None:
     sent = {"a": ["x"], "b": None, "c": {"regenerate": True, "embeddings": "x"}}
     assert VectorIndex().updated({}, [(0, None, {"id": 7, "_vectors": sent})], "id") == VectorIndex()
+
+
+def test_an_embedder_turned_into_a_remote_one_keeps_what_documents_brought() -> None:
+    before = {"embedders": {"default": {"source": "userProvided", "dimensions": 2}}}
+    after = {"embedders": {"default": {"source": "openAi", "model": "text-embedding-3-small"}}}
+    documents = {0: {"id": 1, "_vectors": {"default": [1.0, 2.0]}}}
+    index = VectorIndex().rebuilt(before, documents, "id").rebuilt(after, documents, "id")
+    assert index.embedders["default"].vectors_of(0) == [[1.0, 2.0]]
