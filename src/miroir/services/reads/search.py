@@ -26,6 +26,7 @@ from miroir.core.topology import IndexView
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
 from miroir.meili.search import require_hybrid
+from miroir.meili.search_kinds import asks_embedder
 from miroir.meili.settings_rules import AttributeRules, is_inside, matches_pattern
 from miroir.services.reads.marking import Marker
 from miroir.services.reads.ranked import Ranked, Ranker, both, counted_matching
@@ -219,7 +220,7 @@ def answer(ranked: Ranked, page: Sequence[Hit]) -> dict[str, Any]:
             plan.index, ranked.total, query.facets or (), without=without
         )
         result["facetStats"] = ranked.facets.stats(without=without)
-    if query.hybrid is not None and query.hybrid.semantic_ratio > 0.0:
+    if asks_embedder(query):
         result["semanticHitCount"] = sum(1 for hit in page if is_semantic(hit))
     return result
 
