@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from math import ceil
 from typing import Any
 from urllib.parse import quote
@@ -63,9 +64,10 @@ class Drift:
     async def tick(self) -> None:
         """Look at lanes of which something was seen, and at the next few of all; never at many at once."""
         tracks = self._delivery.tracks
-        for _ in range(min(len(tracks.suspects), _LOOKS_MAX)):
-            key = next(iter(tracks.suspects))
-            track = tracks.suspects.pop(key)
+        for key in list(islice(tracks.suspects, _LOOKS_MAX)):
+            track = tracks.suspects.pop(key, None)
+            if track is None:  # its lane ended while another was looked at
+                continue
             if self._is_calm(track):
                 track.settings_seen = track.lane.foreign_settings
                 await self._look(track)
