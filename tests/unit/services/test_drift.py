@@ -115,3 +115,19 @@ def test_thousands_of_lanes_are_looked_at_a_few_at_a_time():
         assert drift.looked[0] == ("5000", "n"), "what was seen comes first"
 
     asyncio.run(main())
+
+
+def test_lanes_that_end_while_another_is_looked_at_are_left_out():
+    tracks = Tracks()
+    for number in range(0, 20, 2):
+        tracks.add(Track("n", str(number), Lane(applied=-1), Bell(lambda: None)))
+
+    class Ending(Looking):
+        async def _look(self, track):
+            await super()._look(track)
+            for number in range(10, 20, 2):
+                tracks.pop((str(number), "n"))
+
+    drift = Ending(tracks)
+    asyncio.run(drift.tick())
+    assert {physical for physical, _ in drift.looked} == {"0", "2", "4", "6", "8"}
