@@ -6,7 +6,6 @@ Source: search-semantics C.10 and D.4.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pyroaring import BitMap
@@ -19,6 +18,7 @@ from miroir.engine.ranking.score import GeoDetail, SortDetail
 from miroir.meili.codes import ApiError
 from miroir.meili.geo_field import parse_finite
 from miroir.meili.settings_rules import attribute_list
+from miroir.meili.sorted_walk import SortedWalk
 from miroir.meili.sorting import Sort, not_sortable_error
 
 if TYPE_CHECKING:
@@ -209,55 +209,18 @@ def sorted_page(
     counts it all the same when it skips whole buckets. Criteria on fields that no document ever had are
     skipped.
     """
-    node = _Sorted(index, criteria, candidates)
-    page: list[int] = []
-    docid = node.skip(offset) if limit > 0 else None
-    while docid is not None:
-        page.append(docid)
-        docid = node.next() if len(page) < limit else None
-    return page
+    return _walk(index, criteria, candidates).page(offset, limit)
 
 
-class _Sorted:
-    """Documents in order; with criteria left, children are the buckets of the first one."""
-
-    def __init__(self, index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap) -> None:
-        while criteria and criteria[0].point is None and criteria[0].name not in index.known:
-            criteria = criteria[1:]
-        self.size = len(candidates)
-        self._leaf = None if criteria else iter(candidates)
-        self._children = _buckets(index, criteria, candidates) if criteria else iter(())
-        self._current: _Sorted | None = None
-
-    def next(self) -> int | None:
-        """The next document."""
-        if self._leaf is not None:
-            return next(self._leaf, None)
-        while (child := self._child()) is not None:
-            docid = child.next()
-            if docid is not None:
-                return docid
-            self._current = None
-        return None
-
-    def skip(self, count: int) -> int | None:
-        """The document after `count` others, counting what buckets hold, not what they give."""
-        if self._leaf is not None:
-            return next(islice(self._leaf, count, None), None)
-        while count > 0 and (child := self._child()) is not None:
-            if count < child.size:
-                return child.skip(count)
-            count -= child.size
-            self._current = None
-        return self.next()
-
-    def _child(self) -> _Sorted | None:
-        if self._current is None:
-            self._current = next(self._children, None)
-        return self._current
+def _walk(index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap) -> SortedWalk[int]:
+    while criteria and criteria[0].point is None and criteria[0].name not in index.known:
+        criteria = criteria[1:]
+    if not criteria:
+        return SortedWalk(len(candidates), leaf=iter(candidates))
+    return SortedWalk(len(candidates), buckets=_buckets(index, criteria, candidates))
 
 
-def _buckets(index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap) -> Iterator[_Sorted]:
+def _buckets(index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap) -> Iterator[SortedWalk[int]]:
     criterion, rest = criteria[0], criteria[1:]
     if criterion.point is not None:
         rule = GeoSortRule(index, criterion.point, ascending=criterion.direction == "asc")
@@ -266,15 +229,15 @@ def _buckets(index: FacetIndex, criteria: Sequence[Sort], candidates: BitMap) ->
         left = with_point.copy()
         while left and (bucket := rule.next_bucket(left)) is not None:
             left -= bucket.docids
-            yield _Sorted(index, rest, bucket.docids)
+            yield _walk(index, rest, bucket.docids)
         without = candidates - with_point
     else:
         table = index.table(criterion.name) or FieldFacets()
         for documents, _ in value_buckets(table, candidates, ascending=criterion.direction == "asc"):
-            yield _Sorted(index, rest, documents)
+            yield _walk(index, rest, documents)
         without = candidates - table.exists
     if without:
-        yield _Sorted(index, rest, without)
+        yield _walk(index, rest, without)
 
 
 def hit_distance(criteria: Sequence[Sort], document: Mapping[str, Any]) -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 from miroir.core.reads.distinct import facet_keys
@@ -18,6 +17,7 @@ from miroir.core.reads.merging import sort_key
 from miroir.core.reads.projection import at_path
 from miroir.core.reserved import SEQ_FIELD
 from miroir.meili.commands import DocumentsQuery, JsonObject
+from miroir.meili.sorted_walk import SortedWalk
 
 #: (field, ascending)
 Criterion = tuple[str, bool]
@@ -45,53 +45,19 @@ def criteria_of(query: DocumentsQuery) -> tuple[Criterion, ...]:
 
 def sorted_page(documents: Sequence[JsonObject], query: DocumentsQuery) -> list[str]:
     """Sequences of the documents of the page; `documents` are all that are listed, by insertion."""
-    node = _Sorted(documents, criteria_of(query))
-    page: list[str] = []
-    document = node.skip(query.offset) if query.limit > 0 else None
-    while document is not None:
-        page.append(document[SEQ_FIELD])
-        document = node.next() if len(page) < query.limit else None
-    return page
+    page = _walk(documents, criteria_of(query)).page(query.offset, query.limit)
+    return [document[SEQ_FIELD] for document in page]
 
 
-class _Sorted:
-    """Documents in order; with criteria left, children are the buckets of the first one."""
-
-    def __init__(self, documents: Sequence[JsonObject], criteria: Sequence[Criterion]) -> None:
-        self.size = len(documents)
-        self._leaf = None if criteria else iter(documents)
-        self._children = _buckets(documents, criteria) if criteria else iter(())
-        self._current: _Sorted | None = None
-
-    def next(self) -> JsonObject | None:
-        """The next document."""
-        if self._leaf is not None:
-            return next(self._leaf, None)
-        while (child := self._child()) is not None:
-            document = child.next()
-            if document is not None:
-                return document
-            self._current = None
-        return None
-
-    def skip(self, count: int) -> JsonObject | None:
-        """The document after `count` others, counting what buckets hold, not what they give."""
-        if self._leaf is not None:
-            return next(islice(self._leaf, count, None), None)
-        while count > 0 and (child := self._child()) is not None:
-            if count < child.size:
-                return child.skip(count)
-            count -= child.size
-            self._current = None
-        return self.next()
-
-    def _child(self) -> _Sorted | None:
-        if self._current is None:
-            self._current = next(self._children, None)
-        return self._current
+def _walk(documents: Sequence[JsonObject], criteria: Sequence[Criterion]) -> SortedWalk[JsonObject]:
+    if not criteria:
+        return SortedWalk(len(documents), leaf=iter(documents))
+    return SortedWalk(len(documents), buckets=_buckets(documents, criteria))
 
 
-def _buckets(documents: Sequence[JsonObject], criteria: Sequence[Criterion]) -> Iterator[_Sorted]:
+def _buckets(
+    documents: Sequence[JsonObject], criteria: Sequence[Criterion]
+) -> Iterator[SortedWalk[JsonObject]]:
     name, ascending = criteria[0]
     by_value: dict[tuple[Any, ...], list[JsonObject]] = {}
     without = []
@@ -104,9 +70,9 @@ def _buckets(documents: Sequence[JsonObject], criteria: Sequence[Criterion]) -> 
         elif not has_path(document, name):
             without.append(document)
     for place_of in sorted(by_value):
-        yield _Sorted(by_value[place_of], criteria[1:])
+        yield _walk(by_value[place_of], criteria[1:])
     if without:
-        yield _Sorted(without, criteria[1:])
+        yield _walk(without, criteria[1:])
 
 
 def has_path(body: Any, path: str) -> bool:
