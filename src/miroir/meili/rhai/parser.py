@@ -84,6 +84,8 @@ class Parser(Control):
         if token.kind == "end":
             return syntax.Nothing(token.place)
         settings = settings.at(token.place)
+        if (flow := self.flow(settings)) is not None:
+            return flow
         if token.kind == "symbol":
             match token.value:
                 case ";":
@@ -93,16 +95,6 @@ class Parser(Control):
                     return self.block(settings.up())
                 case "fn" | "private":
                     return self._function(settings)
-                case "if":
-                    return self.condition(settings.up())
-                case "switch":
-                    return self.switch(settings.up())
-                case "while" | "loop":
-                    return self.while_loop(settings.up())
-                case "do":
-                    return self.do_loop(settings.up())
-                case "for":
-                    return self.for_loop(settings.up())
                 case "break" | "continue":
                     return self._break(settings)
                 case "return" | "throw":
