@@ -14,6 +14,8 @@ from miroir.meili.codes import ApiError
 #: Answers below this size are compressed in a window of their size: setting up a large one costs more than they do.
 _SMALL_BYTES = 512
 _GZIP_WBITS = 31
+#: A search answer of 11 kB takes 0.06 ms (4 takes 0.14 ms for 12 % fewer bytes): the orchestrator's time is dearer.
+_BROTLI_QUALITY = 1
 _STEP = 65_536
 
 
@@ -174,7 +176,7 @@ def _gzip(body: bytes) -> bytes:
 
 
 def _brotli(body: bytes) -> bytes:
-    return bytes(brotli.compress(body, quality=4))
+    return bytes(brotli.compress(body, quality=_BROTLI_QUALITY))
 
 
 def _deflate(body: bytes) -> bytes:
