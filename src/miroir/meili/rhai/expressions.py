@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from miroir.meili.rhai import syntax
 from miroir.meili.rhai.effects import decided
 from miroir.meili.rhai.errors import CompileError
@@ -11,9 +9,6 @@ from miroir.meili.rhai.lexer import CALLABLE, METHODS, Token, is_name
 from miroir.meili.rhai.reader import Reader, Settings
 from miroir.meili.rhai.syntax import Node
 from miroir.meili.rhai.values import INT_MAX, INT_MIN, Char
-
-if TYPE_CHECKING:
-    from miroir.meili.rhai.parser import Parser
 
 _PRECEDENCE = {
     "||": 30, "|": 30, "^": 30, "&&": 60, "&": 60, "==": 90, "!=": 90, "in": 110, "!in": 110, "<": 130, "<=": 130,
@@ -54,10 +49,6 @@ class Expressions(Reader):
 
     def flow(self, settings: Settings) -> Node | None:
         """`if`, `switch` and loops as values; None where none begins."""
-        raise NotImplementedError
-
-    def inside_function(self) -> Parser:
-        """A parser of the same tokens that sees no variables."""
         raise NotImplementedError
 
     # --- operators
