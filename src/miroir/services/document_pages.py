@@ -12,11 +12,11 @@ import orjson
 from miroir.core.hashing import shard_of
 from miroir.core.reads.covering import cover
 from miroir.core.topology import IndexView, NodeId
+from miroir.core.writes.node_answers import error_of
 from miroir.core.writes.write_limits import WriteLimits
-from miroir.meili.codes import ApiError
+from miroir.meili.codes import CODES, ApiError
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 from miroir.services.cluster import Cluster
-from miroir.services.writes.node_requests import error_of
 
 #: documents read at once, all nodes together
 PAGE = 1000
@@ -75,7 +75,8 @@ class DocumentPages:
             return None
         if answer.status == 400:
             error = error_of(answer.body)
-            return ApiError(error["code"], error["message"])
+            code = error["code"] if error["code"] in CODES else "internal"  # of a newer server
+            return ApiError(code, error["message"])
         if answer.status != 200:
             return None
         try:

@@ -56,7 +56,7 @@ class Moving:
         )
         self.copier.trusted = writes.prober.is_itself
         self.copier.late = LateArrivals(cluster, self._spoil, calls.is_own)
-        writes.delivery.look = self.copier.late.look
+        writes.delivery.watches.look = self.copier.late.look
         self.retiring = Retiring(cluster, writes.delivery, calls, reader_timeout_s=limits.reader_timeout_s)
         self._writes = writes
         sight = ClusterSight(cluster, writes.limits.replication_factor)

@@ -14,10 +14,10 @@ import orjson
 from miroir.core.reads.covering import ghosts_only, shard_filter
 from miroir.core.topology import NodeId
 from miroir.core.writes.document_ids import document_ids
+from miroir.core.writes.node_answers import error_of, task_uid
 from miroir.core.writes.ops import parse_shards_tag
 from miroir.errors import MiroirError
 from miroir.ports.nodes import NodeRequest, NodeResponse, NodeTransport
-from miroir.services.writes.node_requests import error_of, task_uid
 
 _ALL = 2**31 - 1
 #: tasks of an index that are looked at before readers go to a copy, and tasks of ours that are remembered of a node

@@ -1,4 +1,4 @@
-"""Delivery: one task per lane that sends its requests in order, one watcher per node that reads its task list.
+"""Delivery: one task per lane that sends its requests in order; watchers tell how they ended (`watches.py`).
 
 All decisions are the lane machine's (`core/writes/lanes.py`). What is noticed here - the end of an op on a node, a lane
 that caught up, fell behind for good, or must not be read - is told to the completion.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -17,38 +16,21 @@ import structlog
 from miroir.core.records import LaneRecord, OpRecord, Resolution
 from miroir.core.topology import NodeId
 from miroir.core.writes.lanes import Lane, NodeTask, Outcome, Phase, Request
+from miroir.core.writes.node_answers import error_of, task_uid
 from miroir.core.writes.ops import Action
 from miroir.core.writes.write_limits import WriteLimits
-from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse, NodeTransport
+from miroir.ports.nodes import NodeError, NodeTransport
 from miroir.services.cluster import Cluster
-from miroir.services.writes.node_requests import (
-    RequestWriter,
-    error_of,
-    lane_ops,
-    last_step,
-    op_of,
-    parse_tasks,
-    task_uid,
-)
+from miroir.services.writes.node_requests import RequestWriter, lane_ops, last_step, op_of
 from miroir.services.writes.tracks import Bell, Track, Tracks
+from miroir.services.writes.watches import Watches
 
 log = structlog.get_logger()
 
 #: Refusals of content; anything else a node says may be different next time.
 _REJECTED = frozenset({400, 413, 415})
+_RECOVERY_PAGE = 100
 _RECOVERY_PAGES_MAX = 100
-
-
-@dataclass(slots=True)
-class Watch:
-    """What the watcher of one node knows: tasks below `start` hold nothing new."""
-
-    node: NodeId
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    start: int | None = None
-    first: int = 0  #: the newest task when watching began
-    running: bool = False
-    settled: set[int] = field(default_factory=set)
 
 
 Ended = Callable[[str, str, int, dict[str, Any] | None], None]
@@ -76,10 +58,8 @@ class Delivery:
         self._writer = writer
         self._limits, self._rng = limits, rng
         self._ended, self._changed = ended, changed
-        #: hears of every task a node shows: physical, node, task, the newest task when watching began
-        self.look: Callable[[str, NodeId, NodeTask, int], None] = lambda physical, node, task, first: None
         self.tracks = Tracks()
-        self._watches: dict[NodeId, Watch] = {}
+        self.watches = Watches(transport, cluster, self.tracks, limits, report=self._report)
         self._group: asyncio.TaskGroup | None = None
 
     # --- from the other services --------------------------------------------------------------
@@ -136,10 +116,7 @@ class Delivery:
 
     def reset_node(self, node: NodeId) -> None:
         """The node begins anew on an empty disk: its task list too."""
-        watch = self._watch(node)
-        watch.start = None
-        watch.settled.clear()
-        watch.wake.set()
+        self.watches.reset(node)
 
     def retire_strangers(self, physicals: Iterable[str]) -> None:
         """Empty the lanes of nodes that no longer take part in an index: nothing is kept for them."""
@@ -160,7 +137,7 @@ class Delivery:
         """The node is reachable again."""
         for track in self.tracks.of_node(node):
             track.wake.set()
-        self._watch(node).wake.set()
+        self.watches.wake(node)
 
     def stuck(self, physical: str, node: str, now_s: float) -> bool:
         """Whether a lane's node has refused or lost everything for too long."""
@@ -178,8 +155,7 @@ class Delivery:
         """All lanes and watchers, until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for node in self._cluster.nodes:
-                self._watch(NodeId(node))
+            self.watches.begin(group)
             for (physical, node), track in self.tracks.items():
                 if track.wake.rung:
                     self._start(physical, node)
@@ -187,6 +163,7 @@ class Delivery:
                 await asyncio.get_running_loop().create_future()
             finally:
                 self._group = None  # what still ends rings nobody any more
+                self.watches.end()
 
     def _start(self, physical: str, node: str) -> None:
         """Serve a lane, unless somebody does."""
@@ -194,16 +171,7 @@ class Delivery:
         if self._group is not None and track is not None and not track.running:
             track.running = True
             self._group.create_task(self._run_lane(track), name=f"lane {node} {physical}")
-            self._watch(track.node)
-
-    def _watch(self, node: NodeId) -> Watch:
-        found = self._watches.get(node)
-        if found is None:
-            found = self._watches[node] = Watch(node)
-        if self._group is not None and not found.running:
-            found.running = True
-            self._group.create_task(self._run_watch(found), name=f"watch {node}")
-        return found
+            self.watches.add(track.node)
 
     async def _run_lane(self, track: Track) -> None:
         """Send what is to be sent, until there is nothing."""
@@ -255,7 +223,8 @@ class Delivery:
             self._report(track, lane.on_nothing())
             return True
         try:
-            answer = await self._call(rendered)
+            deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
+            answer = await self._transport.send(rendered, deadline=deadline)
         except NodeError as error:
             if error.refused:
                 lane.on_refused()
@@ -269,7 +238,7 @@ class Delivery:
                 lane.on_unsure()
                 return False
             lane.on_accepted(uid)
-            self._watch(track.node).wake.set()
+            self.watches.wake(track.node)
             self._after(track)
             return True
         if answer.status in _REJECTED:
@@ -279,26 +248,15 @@ class Delivery:
         lane.on_unsure()
         return False
 
-    async def _call(self, request: NodeRequest) -> NodeResponse:
-        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
-        return await self._transport.send(request, deadline=deadline)
-
-    async def _list(self, node: NodeId, query: str) -> list[tuple[str, NodeTask]] | None:
-        try:
-            answer = await self._call(NodeRequest(node, "GET", "/tasks", query, content_type=None))
-            return parse_tasks(answer.body) if answer.status == 200 else None
-        except (NodeError, ValueError):
-            return None
-
     async def _look_up(self, track: Track) -> bool:
         """Whether the request whose answer was lost is among the node's tasks."""
         limit = self._limits.poll_tasks_max
-        listed = await self._list(track.node, f"indexUids={track.physical}&limit={limit}")
-        if listed is None or track.lane.phase is not Phase.UNSURE:
-            return listed is not None
-        track.lane.on_listed(task for _, task in listed)
+        page = await self.watches.page(track.node, f"indexUids={track.physical}&limit={limit}")
+        if page is None or track.lane.phase is not Phase.UNSURE:
+            return page is not None
+        track.lane.on_listed(task for _, task in page.tasks)
         self._after(track)
-        self._watch(track.node).wake.set()
+        self.watches.wake(track.node)
         return True
 
     async def _recover(self, track: Track) -> bool:
@@ -306,103 +264,20 @@ class Delivery:
         tasks: list[NodeTask] = []
         start = ""
         for _ in range(_RECOVERY_PAGES_MAX):
-            listed = await self._list(track.node, f"indexUids={track.physical}&limit=100{start}")
-            if listed is None:
+            query = f"indexUids={track.physical}&limit={_RECOVERY_PAGE}{start}"
+            page = await self.watches.page(track.node, query)
+            if page is None:
                 return False
-            tasks.extend(task for _, task in listed)
+            tasks.extend(task for _, task in page.tasks)
             tagged = [task.ops for task in tasks if task.ops is not None]
-            if len(listed) < 100 or (tagged and tagged[-1][1] <= track.lane.applied):
+            if len(page.uids) < _RECOVERY_PAGE or (tagged and tagged[-1][1] <= track.lane.applied):
                 break
-            start = f"&from={tasks[-1].uid - 1}"
+            start = f"&from={page.uids[-1] - 1}"
         tasks.reverse()
         track.lane.recover(tasks)
-        watch = self._watch(track.node)
-        open_uids = [uid for _, uid in track.lane.accepted]
-        if open_uids and watch.start is not None:
-            watch.start = min(watch.start, *open_uids)
-        watch.settled.difference_update(open_uids)
-        watch.wake.set()
+        self.watches.look_again(track.node, [uid for _, uid in track.lane.accepted])
         self._after(track)
         return True
-
-    async def _run_watch(self, watch: Watch) -> None:
-        """Read the node's task list: often while something is unfinished, rarely for strays."""
-        limits = self._limits
-        wait_s = limits.poll_fast_s
-        while True:
-            watch.wake.clear()
-            moved = False
-            if watch.node in self._cluster.live:
-                moved = await self._poll(watch)
-            busy = bool(self.tracks.busy(watch.node))
-            wait_s = limits.poll_fast_s if moved else min(wait_s * 1.5, limits.poll_slow_s)
-            if not busy:
-                wait_s = limits.poll_slow_s
-            try:
-                async with asyncio.timeout(wait_s):
-                    await watch.wake.wait()
-                wait_s = limits.poll_fast_s
-                await asyncio.sleep(limits.poll_fast_s)
-            except TimeoutError:
-                continue
-
-    async def _poll(self, watch: Watch) -> bool:
-        """One page of the task list, oldest first; True when something ended."""
-        if watch.start is None:
-            newest = await self._list(watch.node, "limit=1")
-            if newest is None:
-                return False
-            watch.start = watch.first = min((task.uid for _, task in newest), default=0)
-        self._look_back(watch)
-        limit = self._limits.poll_tasks_max
-        asked_from = watch.start
-        listed = await self._list(watch.node, f"from={asked_from}&reverse=true&limit={limit}")
-        if listed is None:
-            return False
-        moved = False
-        first_open: int | None = None
-        for physical, task in listed:
-            if task.uid in watch.settled:
-                continue
-            self.look(physical, watch.node, task, watch.first)
-            track = self.tracks.get((physical, watch.node))
-            done, outcomes = (True, []) if track is None else track.lane.observe(task)
-            if done:
-                watch.settled.add(task.uid)
-            elif first_open is None:
-                first_open = task.uid
-            if track is not None and (outcomes or done):
-                moved = moved or bool(outcomes)
-                self._report(track, outcomes)
-        self._missing(watch.node, listed, asked_from)
-        if first_open is not None:
-            watch.start = first_open
-        elif listed:
-            watch.start = listed[-1][1].uid
-        self._look_back(watch)
-        start = watch.start
-        watch.settled = {uid for uid in watch.settled if uid >= start}
-        return moved
-
-    def _look_back(self, watch: Watch) -> None:
-        """A lane may have heard of its task after the watcher had passed it."""
-        assert watch.start is not None
-        open_uids = [uid for track in self.tracks.busy(watch.node) for _, uid in track.lane.accepted]
-        watch.start = min([watch.start, *open_uids])
-        watch.settled.difference_update(open_uids)
-
-    def _missing(self, node: NodeId, listed: list[tuple[str, NodeTask]], asked_from: int) -> None:
-        """Tasks a lane waits for that the node no longer knows, though it knows later ones."""
-        if not listed:
-            return
-        shown = {task.uid for _, task in listed}
-        newest = max(shown)
-        for track in self.tracks.busy(node):
-            for _, uid in list(track.lane.accepted):
-                if asked_from <= uid < newest and uid not in shown:
-                    log.warning("node_lost_task", node=node, task=uid)
-                    track.lane.on_missing(uid)
-                    self._after(track)
 
     def _report(self, track: Track, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:

@@ -1,11 +1,10 @@
-"""What a lane says to its node: requests rendered from the log, and the node's task list read back."""
+"""What a lane says to its node: requests rendered from the log."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -14,8 +13,8 @@ from miroir.core.reads.covering import ghosts_only, shard_filter
 from miroir.core.records import OpRecord, Resolution
 from miroir.core.topology import NodeId
 from miroir.core.writes.document_ids import document_ids
-from miroir.core.writes.lanes import LaneOp, NodeTask, Request
-from miroir.core.writes.ops import Action, parse_shards_tag, parse_tag
+from miroir.core.writes.lanes import LaneOp, Request
+from miroir.core.writes.ops import Action
 from miroir.core.writes.rendering import Lines, in_sequence, render_documents, split_ids
 from miroir.core.writes.task_state import touched
 from miroir.ports.nodes import NodeRequest
@@ -27,7 +26,6 @@ from miroir.services.writes.stored_documents import StoredDocuments
 #: A lane counts up to three steps per op: making the index, or an edition's deletions; ghosts; the op itself.
 #: The last step of an op always has the last number: its end is the end of the op.
 STEPS = 3
-_TASK_KINDS = frozenset({"documentAdditionOrUpdate", "documentDeletion", "settingsUpdate", "indexDeletion"})
 
 
 def last_step(op: int) -> int:
@@ -241,48 +239,3 @@ class RequestWriter:
         if resolution.everywhere or resolution.node_settings is not None or resolution.ghosts:
             return {node: mine for node, mine in carried.items() if mine}
         return touched(carried, resolution.shards_in(layout))
-
-
-def parse_tasks(body: bytes) -> list[tuple[str, NodeTask]]:
-    """(physical uid, task) of every task of ours in a node's task list, in the order listed.
-
-    Raises ValueError when the answer is not a task list.
-    """
-    found: list[tuple[str, NodeTask]] = []
-    answer = orjson.loads(body)
-    if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
-        raise ValueError("not a task list")
-    for item in answer["results"]:
-        index, kind = item.get("indexUid"), item.get("type", "")
-        if not isinstance(index, str):
-            continue
-        ops = parse_tag(item.get("customMetadata"))
-        known = kind if kind in _TASK_KINDS else ""
-        shards = parse_shards_tag(item.get("customMetadata"))
-        found.append((index, NodeTask(item["uid"], item["status"], known, ops, item.get("error"), shards)))
-    return found
-
-
-def task_uid(body: bytes) -> int:
-    """`taskUid` of a summarised task. Raises ValueError."""
-    answer = orjson.loads(body)
-    uid = answer.get("taskUid") if isinstance(answer, dict) else None
-    if not isinstance(uid, int):
-        raise ValueError("no taskUid")
-    return uid
-
-
-def error_of(body: bytes) -> dict[str, Any]:
-    """The error object of a refusal; something readable when it is none."""
-    try:
-        answer = orjson.loads(body)
-    except ValueError:
-        answer = None
-    if isinstance(answer, dict) and "code" in answer:
-        return answer
-    return {
-        "message": body[:200].decode(errors="replace"),
-        "code": "internal",
-        "type": "internal",
-        "link": "",
-    }
