@@ -227,3 +227,21 @@ def test_a_replay_of_forgotten_ops_means_the_replica_is_lost():
     lane.observe(NodeTask(9, "enqueued", ops=(1, 1)))
     assert lane.lost
     assert ask(lane) is None
+
+
+def test_what_is_sent_again_to_keep_the_order_has_not_ended_before():
+    lane = lane_with(LaneOp(1, Action.ADD), LaneOp(2, Action.ADD), LaneOp(3, Action.DELETE))
+    for uid in (10, 11):
+        assert ask(lane) is not None
+        lane.on_accepted(uid)
+    assert lane.observe(NodeTask(10, "failed", ops=(1, 2), error={"code": "x"}))[1] == []
+    assert lane.observe(NodeTask(11, "succeeded", ops=(3, 3)))[1] == [], "the two before it come after it now"
+    ended = []
+    for uid in (12, 13, 14):
+        request = ask(lane)
+        assert request is not None
+        lane.on_accepted(uid)
+        done = NodeTask(uid, "succeeded", ops=(request.first, request.last))
+        ended.extend(outcome.op for outcome in lane.observe(done)[1])
+    assert ended == [1, 2, 3]
+    assert lane.idle

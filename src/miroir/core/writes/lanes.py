@@ -365,7 +365,9 @@ class Lane:
     def _settle(self, request: Request, error: dict[str, Any] | None) -> list[Outcome]:
         undone = self.undone
         self.applied = max(self.applied, request.last if undone is None else min(request.last, undone - 1))
-        return [Outcome(op.id, error) for op in request.ops]
+        again = self.log[self.cursor].id if self.cursor < len(self.log) else None
+        # What will be sent again has not ended: the node does not hold it for good before.
+        return [Outcome(op.id, error) for op in request.ops if again is None or op.id < again]
 
     def _seek(self, op: int) -> None:
         self.cursor = bisect_right(self.log, op, key=_id)
