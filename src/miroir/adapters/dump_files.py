@@ -7,37 +7,40 @@ import gzip
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from miroir.ports.dumps import DumpError
 
 _CHUNK = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
+_UNFINISHED = ".partial"
 
 
 class DumpFolder:
     """Implements `ports.dumps.DumpFiles`."""
 
     def __init__(self, folder: Path) -> None:
+        """What a process that died in the middle of a dump left in the folder is removed."""
         self._folder = folder
+        for left in folder.glob(f"*{_UNFINISHED}"):
+            with suppress(OSError):
+                left.unlink()
 
     @asynccontextmanager
     async def create(self, uid: str) -> AsyncIterator[Archive]:
         """See the port."""
-        unfinished = self._folder / f"{uid}.partial"
+        unfinished = self._folder / f"{uid}{_UNFINISHED}"
+        # Around everything: a full disk refuses once more what is left in buffers when files are closed.
         with _as_dump_errors():
             self._folder.mkdir(parents=True, exist_ok=True)
-            out = gzip.open(unfinished, "wb", compresslevel=1)  # noqa: SIM115 - closed below
-        try:
-            with out:
-                yield Archive(out, self._folder)
-                with _as_dump_errors():
+            try:
+                with gzip.open(unfinished, "wb", compresslevel=1) as out:
+                    yield Archive(out, self._folder)
                     out.write(b"\0" * (2 * _BLOCK))
-            with _as_dump_errors():
                 unfinished.replace(self._folder / f"{uid}.dump")
-        finally:
-            unfinished.unlink(missing_ok=True)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
 
 class Archive:
@@ -56,20 +59,16 @@ class Archive:
 
     async def add_pages(self, name: str, pages: AsyncIterator[bytes]) -> None:
         """See the port. Spooled beside the dump first: the archive wants to know the length."""
-        with _as_dump_errors():
-            spool = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed below
-        with spool:
+        with _as_dump_errors(), tempfile.TemporaryFile(dir=self._folder) as spool:
             size = 0
             async for page in pages:
-                with _as_dump_errors():
-                    size += spool.write(page)
-            with _as_dump_errors():
-                self._out.write(_header(name, size))
-                spool.seek(0)
-                while chunk := spool.read(_CHUNK):
-                    self._out.write(chunk)
-                    await asyncio.sleep(0)
-                self._out.write(_padding(size))
+                size += spool.write(page)
+            self._out.write(_header(name, size))
+            spool.seek(0)
+            while chunk := spool.read(_CHUNK):
+                self._out.write(chunk)
+                await asyncio.sleep(0)
+            self._out.write(_padding(size))
 
 
 def _header(name: str, size: int) -> bytes:

@@ -97,3 +97,19 @@ def test_compaction_asks_every_node_and_adds_up(tmp_path):
         assert missing["details"] == {}
 
     in_cluster(tmp_path, story)
+
+
+def test_an_op_that_breaks_what_carries_it_out_fails_alone(tmp_path):
+    """It stands in the log: an exception that went further would end every process that finds it there."""
+
+    async def story(c):
+        async def broken(op):
+            raise KeyError("a node's nonsense")
+
+        c.writes.barriers.works[OpKind.DUMP] = broken
+        task = await c.done("POST", "/dumps")
+        assert task["status"] == "failed"
+        assert task["error"]["code"] == "internal"
+        assert (await c.done("POST", "/indexes/m/documents", docs(1)))["status"] == "succeeded"
+
+    in_cluster(tmp_path, story)

@@ -12,6 +12,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
+
 from miroir.core.reads.covering import Share, cover
 from miroir.core.reads.node_errors import clean_message
 from miroir.core.records import OpRecord
@@ -30,10 +32,12 @@ from miroir.ports.nodes import NodeTransport
 from miroir.services.cluster import Cluster
 from miroir.services.document_pages import PAGE, DocumentPages
 from miroir.services.writes.completion import Completion
+from miroir.services.writes.resolver import Answer
 from miroir.services.writes.sequencer import Sequencer
 
-_ALL = 2**31 - 1
+log = structlog.get_logger()
 
+_ALL = 2**31 - 1
 
 Work = Callable[[OpRecord], Awaitable[dict[str, Any]]]
 
@@ -82,37 +86,47 @@ class Barriers:
                 await self._wake.wait()
                 self._wake.clear()
                 ready = [op for op in self._asked if self._completion.is_head(op.id)]
-                self._asked = [op for op in self._asked if op not in ready]
+                # One that was canceled meanwhile is waited for by nobody.
+                self._asked = [op for op in self._asked if op not in ready and self._is_waited_for(op)]
                 for op in ready:
                     group.create_task(self._answer(op), name=f"barrier {op.id}")
 
-    async def _answer(self, op: OpRecord) -> None:
-        """Ask until there is an answer; nodes come back."""
+    def _is_waited_for(self, op: OpRecord) -> bool:
         assert self.sequencer is not None
+        return self.sequencer.waits_with(op.id)
+
+    async def _answer(self, op: OpRecord) -> None:
+        assert self.sequencer is not None
+        answer: Answer
+        try:
+            answer = await self._found_out(op)
+        except ApiError as error:
+            answer = error
+        except Exception as error:
+            # It would end the next process too, which finds it in the log.
+            log.error("op_cannot_be_carried_out", op=op.id, exc_info=error)
+            answer = ApiError("internal", "An internal error has occurred.")
+        self.sequencer.answer(op.id, answer)
+
+    async def _found_out(self, op: OpRecord) -> Answer:
+        """Ask until there is an answer; nodes come back. Raises ApiError."""
         work = self.works.get(OpKind(op.kind))
         if work is not None:
             self._completion.started(op)
-            try:
-                self.sequencer.answer(op.id, await work(op))
-            except ApiError as error:
-                self.sequencer.answer(op.id, error)
-            return
+            return await work(op)
         pause = self._limits.retry_first_s
         while True:
             view = self._cluster.snapshot().indexes.get(op.index_uid or "")
             if view is None:
-                self.sequencer.answer(op.id, [])
-                return
+                return []
             try:
                 answer = await self._resolved(op, view)
             except ApiError as error:
                 ours = error.code == "miroir_reserved_field"
                 message = error.message if ours else clean_message(error.message, view)
-                self.sequencer.answer(op.id, ApiError(error.code, f"Index `{view.uid}`: {message}"))
-                return
+                raise ApiError(error.code, f"Index `{view.uid}`: {message}") from error
             if answer is not None:
-                self.sequencer.answer(op.id, answer)
-                return
+                return answer
             await asyncio.sleep(pause * (0.5 + self._rng.random() / 2))
             pause = min(pause * 2, self._limits.retry_last_s)
 

@@ -93,8 +93,13 @@ class Sequencer:
 
     def answer(self, op: int, answer: Answer) -> None:
         """What a barrier op matches, what it makes of that, or the details of its task."""
-        self._resolver.answers[op] = answer
-        self._wake.set()
+        if self.waits_with(op):
+            self._resolver.answers[op] = answer
+            self._wake.set()
+
+    def waits_with(self, op: int) -> bool:
+        """Whether the op is not sequenced yet: an answer about it is still of use."""
+        return op in self._queue
 
     async def run(self) -> None:
         """Sequence what comes, until cancelled."""
