@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from miroir.adapters.store_sqlite import SqliteStore
+from miroir.core.writes.mending import MendingRecord
 from miroir.ports.store import Conflict, StoreError, StoreFullError, Table
 from miroir.services.writes.persisting import persist
 from tests.support.virtual_time import run_virtual
@@ -148,3 +149,19 @@ def test_a_broken_statement_is_a_store_error(tmp_path):
     with pytest.raises(StoreError, match="disk I/O error"):
         asyncio.run(store.transact(broken))
     store.close()
+
+
+def test_settling_what_was_refused_waits_for_room_though_its_index_is_gone(tmp_path):
+    async def story(c):
+        await c.done("POST", "/indexes/m/documents", docs(1))
+        mending = c.writes.mending
+        mending._store = store = Refusing(mending._store)
+        store.left = 3
+        mending.add({0: MendingRecord(physical="miroir-000099", ids=["1"], whole=True)})
+        async with asyncio.timeout(600):
+            while mending.open_records:  # noqa: ASYNC110 - virtual time
+                await asyncio.sleep(0.1)
+        assert store.refused == 3
+        assert (await c.done("POST", "/indexes/m/documents", docs(2)))["status"] == "succeeded"
+
+    in_cluster(tmp_path, story)

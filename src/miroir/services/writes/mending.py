@@ -24,6 +24,7 @@ from miroir.ports.store import Reader, Store, Table, Tx
 from miroir.services.cluster import Cluster
 from miroir.services.document_pages import PAGE, DocumentPages
 from miroir.services.writes.oplog import OpLog
+from miroir.services.writes.persisting import persist
 from miroir.services.writes.sequencer import Sequencer
 
 log = structlog.get_logger()
@@ -133,7 +134,7 @@ class Mending:
             tx.delete_many(Table.META, ((_PREFIX, op) for op in records))
 
         if view is None:
-            await self._store.transact(settled)  # the index is gone
+            await persist(self._store, settled)  # the index is gone
         else:
             await self._sequencer.mend(physical, ids, held, left_nothing=whole, also=settled)
         for op in records:
