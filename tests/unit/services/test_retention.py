@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
+from miroir.meili.http import HttpRequest
 from miroir.ports.store import Table
 from tests.unit.services.small_cluster import LIMITS
 from tests.unit.services.test_writes import docs, in_cluster
@@ -110,3 +111,32 @@ def test_above_the_bound_the_oldest_ended_tasks_go_a_tenth_at_once(tmp_path):
         assert await c.write("POST", "/indexes/m/documents", docs(1)) == 31, "uids are never used twice"
 
     in_cluster(tmp_path, story, limits=dataclasses.replace(SOON, tasks_max=30))
+
+
+def test_what_is_swept_away_is_the_own_node_s(tmp_path):
+    """Another server may have come to a node's address since it was last probed."""
+
+    async def story(c):
+        await c.done("POST", "/indexes/m/documents", docs(1))
+        await c.quiet()
+        leftovers = c.writes.leftovers
+        engine = c.engines["b"]
+        body = HttpRequest(
+            "POST", "/indexes", "", {"content-type": "application/json"}, b'{"uid":"miroir-000900"}'
+        )
+        assert (await engine.edge.respond(body)).status == 202
+        await asyncio.sleep(1)
+
+        async def nobody(node):
+            return False
+
+        trusted, leftovers.trusted = leftovers.trusted, nobody
+        await leftovers.sweep("b")
+        await asyncio.sleep(1)
+        assert "miroir-000900" in engine.scheduler.catalog
+        leftovers.trusted = trusted
+        await leftovers.sweep("b")
+        await asyncio.sleep(1)
+        assert "miroir-000900" not in engine.scheduler.catalog
+
+    in_cluster(tmp_path, story, limits=dataclasses.replace(SOON, sweep_interval_s=1e6))

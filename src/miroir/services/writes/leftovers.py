@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
-import orjson
 import structlog
 
 from miroir.core.topology import NodeId
+from miroir.core.writes.node_answers import index_uids
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 from miroir.services.cluster import Cluster
@@ -25,6 +26,10 @@ _PAGE = 1000
 _PAGES_MAX = 100
 
 
+async def _trust(node: NodeId) -> bool:
+    return True
+
+
 class Leftovers:
     """One loop over all nodes."""
 
@@ -32,6 +37,9 @@ class Leftovers:
         self._transport = transport
         self._cluster = cluster
         self._limits = limits
+        self.trusted: Callable[[NodeId], Awaitable[bool]] = (
+            _trust  #: whether a node has the disk it is known by
+        )
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -43,24 +51,28 @@ class Leftovers:
     async def sweep(self, node: NodeId) -> None:
         """Remove from one node what belongs to no index."""
         try:
-            for physical in await self._held(node):
+            strangers = [physical for physical in await self._held(node) if not self._is_known(physical)]
+            # Another cluster's node may have come to this address: what is none of ours here may be its own.
+            if not strangers or not await self.trusted(node):
+                return
+            for physical in strangers:
                 if not self._is_known(physical):
                     log.warning("leftover_index_removed", node=node, index=physical)
                     await self._ask(
                         NodeRequest(node, "DELETE", f"/indexes/{quote(physical)}", content_type=None)
                     )
-        except (NodeError, ValueError, KeyError):
+        except (NodeError, ValueError):
             return  # next time
 
     async def _held(self, node: NodeId) -> list[str]:
         found: list[str] = []
         for page in range(_PAGES_MAX):
             query = f"limit={_PAGE}&offset={page * _PAGE}"
-            listed = orjson.loads(
+            listed = index_uids(
                 await self._ask(NodeRequest(node, "GET", "/indexes", query, content_type=None))
             )
-            found.extend(index["uid"] for index in listed["results"] if _OURS.fullmatch(index["uid"]))
-            if len(listed["results"]) < _PAGE:
+            found.extend(uid for uid in listed if _OURS.fullmatch(uid))
+            if len(listed) < _PAGE:
                 break
         return found
 

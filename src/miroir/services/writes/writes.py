@@ -133,7 +133,7 @@ class WritePath:
         self.completion.mending = self.mending
         self.completion.delivery = self.delivery
         self.barriers.sequencer = self.sequencer
-        self.barriers.trusted = self.prober.is_itself
+        self.barriers.trusted = self.leftovers.trusted = self.prober.is_itself
         self.completion.on_round(self.barriers.wake)
         self.completion.on_round(self.sequencer.wake)
         self.completion.on_round(self.tasks.deletions.look)
