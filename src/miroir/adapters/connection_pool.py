@@ -24,7 +24,7 @@ class ConnectionPool:
         self.address = address
         self.prefix = parts.path.rstrip("/")
         self.host_header = parts.netloc.rpartition("@")[2]
-        self._host = parts.hostname
+        self._host = parts.hostname.encode("idna").decode()  # UnicodeError, a ValueError, for what is no name
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._ssl = ssl.create_default_context() if parts.scheme == "https" else None
         self._limit = limit

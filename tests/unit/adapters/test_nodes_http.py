@@ -185,3 +185,16 @@ def test_an_answer_before_the_end_of_a_stream_counts_and_ends_the_connection() -
 
     assert [answer.status for answer in asyncio.run(main())] == [413, 200]
     assert connections == 2
+
+
+@pytest.mark.parametrize("address", ["http://a..b:7700", f"http://{'a' * 70}:7700", "http://[::1", "ftp://a"])
+def test_an_address_that_is_none_is_refused_and_not_a_crash(address: str) -> None:
+    async def main() -> None:
+        nodes = HttpNodes(None)
+        nodes.set_address(NODE, address)
+        with pytest.raises(NodeError) as caught:
+            await nodes.send(ASK, deadline=asyncio.get_running_loop().time() + 5)
+        assert caught.value.refused
+        await nodes.close()
+
+    asyncio.run(main())
