@@ -16,7 +16,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,6 +69,7 @@ class SqliteStore:
         with ExitStack() as undo:
             undo.callback(os.close, self._lock)
             try:
+                _make_private(self._path)
                 self._writer = undo.enter_context(closing(self._connect(durable)))
                 _migrate(self._writer, self._path)
                 self._reader = undo.enter_context(closing(self._connect(durable)))
@@ -131,14 +132,19 @@ class SqliteStore:
                 result = fn(_SqliteTx(self._writer))
                 self._writer.execute("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:  # a full disk may have ended it already
-                    self._writer.execute("ROLLBACK")
+                self._roll_back()
                 raise
         except sqlite3.Error as error:
             raise self._failure(error) from error
         return result
 
-    def _failure(self, error: sqlite3.Error) -> StoreError:
+    def _roll_back(self) -> None:
+        """End the transaction, if a full disk has not ended it already; one that cannot be ended now is ended later."""
+        if self._writer.in_transaction:
+            with suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+
+    def _failure(self, error: Exception) -> StoreError:
         code = getattr(error, "sqlite_errorcode", None)
         kind = StoreFullError if code == sqlite3.SQLITE_FULL else StoreError
         return kind(f"writing {self._path}: {error}")
@@ -170,6 +176,7 @@ class SqliteStore:
     def _commit(self, group: list[_Job]) -> None:
         connection = self._writer
         try:
+            self._roll_back()
             connection.execute("BEGIN IMMEDIATE")
             for job in group:
                 connection.execute("SAVEPOINT job")
@@ -182,9 +189,8 @@ class SqliteStore:
                     connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        except (sqlite3.Error, MemoryError) as error:  # SQLite's own lack of memory comes as the latter
+            self._roll_back()
             failure = self._failure(error)
             failure.__cause__ = error
             for job in group:
@@ -325,6 +331,11 @@ def _make_folder(folder: Path) -> list[Path]:
     fresh = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return [one.parent for one in fresh]
+
+
+def _make_private(path: Path) -> None:
+    """A new file is its owner's alone, and what SQLite puts beside it too: it holds keys of embedders and webhooks."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _sync_folders(folder: Path, changed: Iterable[Path]) -> None:

@@ -96,3 +96,47 @@ def test_a_newer_file_is_refused(tmp_path):
     connection.close()
     with pytest.raises(StoreError, match="schema version 999"):
         SqliteStore(tmp_path / "s.db")
+
+
+class _Failing:
+    """A connection that fails as often as it has errors, when a transaction ends."""
+
+    def __init__(self, inner, *errors):
+        self.inner, self.errors = inner, list(errors)
+
+    @property
+    def in_transaction(self):
+        return self.inner.in_transaction
+
+    def execute(self, statement, *parameters):
+        if self.errors and statement in ("COMMIT", "ROLLBACK"):
+            raise self.errors.pop(0)
+        return self.inner.execute(statement, *parameters)
+
+    def close(self):
+        self.inner.close()
+
+
+@pytest.mark.parametrize("errors", [[MemoryError()], [sqlite3.OperationalError("disk I/O error")] * 2])
+def test_whatever_goes_wrong_with_a_commit_the_writer_goes_on(tmp_path, errors):
+    store = SqliteStore(tmp_path / "s.db")
+    store._writer = _Failing(store._writer, *errors)
+
+    async def main():
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreError):
+                await store.transact(lambda tx: tx.put(Table.META, ("a",), b"1"))
+            await store.transact(lambda tx: tx.put(Table.META, ("b",), b"1"))
+
+    asyncio.run(main())
+    assert store.read(lambda r: [k for k, _ in r.scan(Table.META)]) == [("b",)]
+    store.close()
+
+
+def test_the_files_are_their_owner_s_alone(tmp_path):
+    store = SqliteStore(tmp_path / "s.db")
+    asyncio.run(store.transact(lambda tx: tx.put(Table.META, ("a",), b"1")))
+    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()}
+    assert set(modes) >= {"s.db", "s.db-wal", "s.db.lock"}
+    assert not any(modes.values()), modes
+    store.close()
