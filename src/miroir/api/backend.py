@@ -15,8 +15,6 @@ from miroir.meili.experimental import check_route
 from miroir.meili.http import HttpReply
 from miroir.ports.store import StoreFullError
 
-_NO_SPACE = "There is no more space left on the device. Consider increasing the size of the disk/partition."
-
 Answer = HttpReply | tuple[int, Any]
 Handler = Callable[[Call], Awaitable[Answer]]
 
@@ -64,4 +62,10 @@ class OrchestratorBackend:
         try:
             return await handler(call)
         except StoreFullError as error:
-            raise ApiError("no_space_left_on_device", _NO_SPACE) from error
+            raise no_space_left() from error
+
+
+def no_space_left() -> ApiError:
+    """The refusal of what our own disk has no room for."""
+    message = "There is no more space left on the device. Consider increasing the size of the disk/partition."
+    return ApiError("no_space_left_on_device", message)

@@ -11,10 +11,12 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from miroir.api.admin import PREFIX, Admin
+from miroir.api.backend import no_space_left
 from miroir.meili.asgi import Responder
 from miroir.meili.codes import ApiError
 from miroir.meili.edge import error_reply
 from miroir.meili.http import HttpReply, HttpRequest
+from miroir.ports.store import StoreFullError
 from miroir.telemetry import logs
 from miroir.telemetry.metrics import Metrics
 
@@ -66,9 +68,14 @@ class Front:
                 )
             if request.path.startswith(PREFIX):
                 return await self._admin.serve(request)
+            return await self._edge.respond(request, body_error=body_error)
         except ApiError as error:
             return error_reply(error)
-        return await self._edge.respond(request, body_error=body_error)
+        except StoreFullError:
+            return error_reply(no_space_left())
+        except Exception as error:  # noqa: BLE001 - admin routes have no other place where a bug becomes a 500
+            note_failure(request, error)
+            return error_reply(ApiError("internal", "An internal error has occurred."))
 
     def _instruments_of(self, labels: tuple[str, str, str]) -> tuple[Counter, Histogram]:
         """Looked up among the labels once; these are bounded, so is what is kept."""

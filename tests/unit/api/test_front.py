@@ -10,6 +10,7 @@ from miroir.api.front import Front
 from miroir.core.topology import IndexView, Node, NodeId, PhysicalUid, ReplicaState, Snapshot
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
+from miroir.ports.store import StoreFullError
 from miroir.services.observation import NodeSight, Observed
 from miroir.telemetry.metrics import Metrics
 
@@ -142,3 +143,21 @@ def test_a_request_leaves_its_traces_in_the_metrics() -> None:
     assert "miroir_shard_coverage 1.0" in text
     assert 'miroir_lane_lag_ops{node_id="b"} 3.0' in text
     assert "miroir_placement_epoch 7.0" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(KeyError("bug"), 500, "internal"), (StoreFullError("full"), 422, "no_space_left_on_device")],
+)
+def test_what_goes_wrong_in_an_admin_route_is_answered_and_counted(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: str
+) -> None:
+    front, _, metrics = make()
+
+    async def serve(self: Admin, request: HttpRequest) -> HttpReply:
+        raise error
+
+    monkeypatch.setattr(Admin, "serve", serve)
+    reply = get(front, "/_miroir/topology", x_admin_key="adm")
+    assert (reply.status, json.loads(reply.body)["code"]) == (status, code)
+    assert f'status="{status}"' in metrics.render().decode()
