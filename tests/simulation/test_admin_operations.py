@@ -223,6 +223,10 @@ async def _description(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
             assert reply.status not in (404, 405) or "code" in (reply.body or {}), (verb, path, reply)
     bounds = (await ask("PATCH", "rebalance", {"documents_per_s": 10.0})).body
     assert bounds["documents_per_s"] == 10.0
+    for wrong in ({"max_concurrent_copies": 0}, {"documents_per_s": -1.0}, {"bytes_per_s": -0.5}):
+        refused = await ask("PATCH", "rebalance", wrong)
+        assert (refused.status, refused.body["code"]) == (400, "miroir_invalid_request")
+    assert (await ask("PATCH", "rebalance", {})).body == bounds
 
 
 def test_every_described_route_exists() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from miroir.core.reserved import SHARDS_MAX
+
 _DRY_RUN = {
     "name": "dry_run",
     "in": "query",
@@ -45,12 +47,21 @@ _SHARDS_BODY = {
     "type": "object",
     "required": ["shards"],
     "properties": {
-        "shards": {"type": "integer", "minimum": 1, "maximum": 4096},
+        "shards": {"type": "integer", "minimum": 1, "maximum": SHARDS_MAX},
         "retention_s": {
             "type": "number",
             "minimum": 0,
             "description": "How long the old layout is kept; rebalancer.reshard_retention_s without it.",
         },
+    },
+}
+_BOUNDS_BODY = {
+    "type": "object",
+    "description": "Holds until the next start, which takes rebalancer.* of the configuration again.",
+    "properties": {
+        "max_concurrent_copies": {"type": "integer", "minimum": 1},
+        "documents_per_s": {"type": "number", "minimum": 0, "description": "Of each copy; 0: no bound."},
+        "bytes_per_s": {"type": "number", "minimum": 0, "description": "Of each copy; 0: no bound."},
     },
 }
 #: open to everyone
@@ -147,7 +158,10 @@ def openapi() -> dict[str, Any]:
         },
         "/_miroir/rebalance": {
             "post": _begins("Bring every index to where it should stand."),
-            "patch": _reads("Change max_concurrent_copies, documents_per_s, bytes_per_s at once."),
+            "patch": {
+                **_reads("Change the bounds of copying at once."),
+                "requestBody": {"required": True, "content": {"application/json": {"schema": _BOUNDS_BODY}}},
+            },
         },
         "/_miroir/rebalance/status": {"get": _reads("What is moving now.")},
         "/_miroir/operations": {"get": _reads("All operations, newest first.")},

@@ -205,7 +205,11 @@ class OperationAdmin:
 
     async def list_all(self, request: HttpRequest, words: list[str]) -> HttpReply:
         newest = sorted(self._operations.all.values(), key=lambda operation: -operation.id)
-        return _json(200, {"results": [self._shown(operation, moves=False) for operation in newest]})
+        view = self._operations.everything()
+        return _json(
+            200,
+            {"results": [shown(operation, self._operations, view, moves=False) for operation in newest]},
+        )
 
     async def show(self, request: HttpRequest, words: list[str]) -> HttpReply:
         return _json(200, self._shown(self._find(words[1]), moves=True))
@@ -242,11 +246,16 @@ class OperationAdmin:
         wanted = _decode(_Bounds, _object(request.body))
         limits = self._operations.limits
         if wanted.max_concurrent_copies is not None:
-            limits = replace(limits, copies_max=max(1, wanted.max_concurrent_copies))
+            limits = replace(limits, copies_max=wanted.max_concurrent_copies)
         if wanted.documents_per_s is not None:
-            limits = replace(limits, documents_per_s=max(0.0, wanted.documents_per_s))
+            limits = replace(limits, documents_per_s=wanted.documents_per_s)
         if wanted.bytes_per_s is not None:
-            limits = replace(limits, bytes_per_s=max(0.0, wanted.bytes_per_s))
+            limits = replace(limits, bytes_per_s=wanted.bytes_per_s)
+        if limits.copies_max < 1 or limits.documents_per_s < 0 or limits.bytes_per_s < 0:
+            raise ApiError(
+                "miroir_invalid_request",
+                "`max_concurrent_copies` is 1 or more; `documents_per_s` and `bytes_per_s` are 0 (no bound) or more.",
+            )
         self._operations.throttle(limits)
         return _json(200, self._bounds())
 
@@ -268,7 +277,7 @@ class OperationAdmin:
         return found
 
     def _shown(self, operation: OperationRecord, *, moves: bool) -> dict[str, Any]:
-        return shown(operation, self._operations, moves=moves)
+        return shown(operation, self._operations, self._operations.everything(), moves=moves)
 
 
 _Route = Callable[[OperationAdmin, HttpRequest, list[str]], Awaitable[HttpReply]]

@@ -12,9 +12,10 @@ from miroir.core.moves.planning import is_done
 from miroir.services.moves.operations import Operations
 
 
-def shown(operation: OperationRecord, operations: Operations, *, moves: bool) -> dict[str, Any]:
-    """Plan, actual, and how far it is; with `moves` each of them."""
-    view = operations.everything()
+def shown(
+    operation: OperationRecord, operations: Operations, view: ClusterView, *, moves: bool
+) -> dict[str, Any]:
+    """Plan, actual, and how far it is, in the cluster as `view` has it; with `moves` each of them."""
     running = [copy for copy in operations.copies() if copy.operation == operation.id]
     found: dict[str, Any] = {
         "id": operation.id,
