@@ -53,7 +53,7 @@ def shard_lists(draw: st.DrawFn) -> list[list[dict[str, Any]]]:
 def page(lists: list[list[dict[str, Any]]], limits: list[int], depth: int) -> list[Any]:
     taken = taken_of(lists, limits)
     repair_scores(taken)
-    repair_proximity(taken, 1)
+    repair_proximity(taken, 1, by_frequency=False)
     return [(hit.body, hit.score, hit.details) for hit in merge(taken, depth)]
 
 
@@ -83,3 +83,4 @@ def test_less_is_asked_of_a_part_and_all_where_every_hit_counts() -> None:
     assert limit(SearchQuery(q="a", distinct="series")) == 20
     assert limit(SearchQuery(q="a", ranking_score_threshold=0.5)) == 20
     assert limit(SearchQuery(q="a", offset=500)) == 520
+    assert limit(SearchQuery(q="a", matching_strategy="frequency")) == 20

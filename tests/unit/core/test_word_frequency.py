@@ -33,6 +33,8 @@ S = STAND_IN
         ("a -b c", ["a", "c"], 0),
         ("a-b", ["a", "b"], 0),
         ("the a the", ["a", "the"], 0),
+        ('a -"b c" d', ["a", "d"], 0),
+        ('a -"b c" "d e"-f', ["a", "f"], 2),
     ],
 )
 def test_where_words_are(text: str, words: list[str], phrase_words: int) -> None:
@@ -53,7 +55,16 @@ def test_words_beyond_those_that_a_node_reads_can_be_cut() -> None:
     found = question("a b c d e f g h i j, k l", {}, cut=True)
     assert found is not None
     assert (found.text, len(found.words), found.open_end) == ("a b c d e f g h i j ", 10, False)
-    assert question('a b c d e f g h i j "k"', {}, cut=True) is None
+    for text, kept, number in (
+        ('a b c d e f g h i j "k"', "a b c d e f g h i j ", 10),
+        ('a b "c d" e f g h i j -x "k l" m n', 'a b "c d" e f g h i j -x "k l" ', 8),
+        ('a b c d e f g h i "j k" "l m" n', 'a b c d e f g h i "j k" ', 9),
+    ):
+        found = question(text, {}, cut=True)
+        assert found is not None
+        assert (found.text, len(found.words), found.open_end) == (kept, number, False)
+        assert question(text, {}) is None
+    assert question('a b c d e f g h i "j, k" l', {}, cut=True) is None  # two phrases to a node
 
 
 def test_words_left_out_keep_their_place() -> None:
@@ -80,10 +91,9 @@ def test_words_are_those_of_a_parsed_query(parts: list[str]) -> None:
 def test_levels_leave_out_the_most_frequent_first(counts: list[int], phrase_words: int) -> None:
     groups = grouped(counts)
     assert sorted(number for group in groups for number in group) == list(range(len(counts)))
-    found = levels(groups, phrase_words)
-    assert found is not None
+    found = levels(counts, phrase_words)
     order = {number: place for place, group in enumerate(groups) for number in group}
-    for cost, sets in enumerate(found.removed):
+    for cost, sets in found.removed():
         for removed in sets:
             assert len(set(removed)) == cost
             last = max((order[number] for number in removed), default=0)
@@ -91,6 +101,13 @@ def test_levels_leave_out_the_most_frequent_first(counts: list[int], phrase_word
     kept = 0 if phrase_words else len(groups[-1])
     assert len(found.always) == len(counts) - kept
     assert found.best_rank == 1 + max(0, phrase_words - 1) + len(found.always)
+
+
+def test_words_that_nothing_has_go_missing_together() -> None:
+    found = levels([0, 2, 0, 7, 0], 0)
+    assert list(found.removed()) == [(3, [(0, 2, 4)]), (4, [(0, 2, 4, 3)])]
+    assert list(levels([0, 0], 0).removed()) == [(0, [()])]
+    assert list(levels([0, 0], 2).removed()) == [(2, [(0, 1)])]
 
 
 def test_a_level_keeps_what_matches_all_of_its_words() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from miroir.core.reads.covering import Share
 from miroir.core.reads.merging import Hit, merge
-from miroir.core.reads.path_costs import CONCATENATED
+from miroir.core.reads.path_costs import varies
 from miroir.core.reads.search_plan import SearchPlan
 
 #: below this many hits there is nothing to save
@@ -25,6 +25,8 @@ def first_limit(plan: SearchPlan, share: Share) -> int:
     depth = plan.depth
     if depth < _DEPTH_MIN or plan.distinct or plan.semantic or plan.two_phase:
         return depth
+    if plan.by_frequency or not _typos_first(plan.index.settings.get("rankingRules") or ()):
+        return depth  # the end of the page may move
     if plan.query.ranking_score_threshold is not None:
         return depth
     part = len(share.shards) / plan.index.shard_count
@@ -45,9 +47,14 @@ def suffices(plan: SearchPlan, lists: Sequence[list[Hit]], limits: Sequence[int]
     if len(page) < plan.depth:
         return False
     last = page[-1]
-    if last.details.get("typo", {}).get("typoCount", 0) >= CONCATENATED:
+    if varies(last, by_frequency=plan.by_frequency):
         return False
     try:
         return all(hits[-1].key >= last.key for hits in short)
     except TypeError:  # shards rank by different rules at the moment
         return False
+
+
+def _typos_first(rules: Sequence[str]) -> bool:
+    """Whether typos tell concatenations apart before proximities are compared."""
+    return "proximity" not in rules or "typo" in rules[: rules.index("proximity")]

@@ -88,13 +88,17 @@ def merge(lists: Sequence[list[Hit]], limit: int | None = None) -> list[Hit]:
     if len(lists) == 1:
         return lists[0][:limit]
     merged = [hit for hits in lists for hit in hits]
-    try:
-        merged.sort(key=_key_of)  # finds the runs: no slower than a heap merge, and done in C
-    except (
-        TypeError
-    ):  # while new ranking rules roll out, shards rank by different ones: nothing compares but scores
-        merged.sort(key=lambda hit: (-hit.score, hit.seq))
+    put_in_order(merged)
     return merged[:limit]
+
+
+def put_in_order(hits: list[Hit]) -> None:
+    """Sort hits of any shards, the best first."""
+    try:
+        hits.sort(key=_key_of)  # finds the runs: no slower than a heap merge, and done in C
+    except TypeError:
+        # While new ranking rules roll out, shards rank by different ones: nothing compares but scores.
+        hits.sort(key=lambda hit: (-hit.score, hit.seq))
 
 
 def repair_scores(lists: Sequence[list[Hit]]) -> None:

@@ -51,6 +51,11 @@ class SearchPlan:
         return rule is not None and rule.features.equality
 
     @property
+    def by_frequency(self) -> bool:
+        """Whether it depends on the words of the index which of them a match may lack."""
+        return self.query.matching_strategy == "frequency" and not self.semantic
+
+    @property
     def ends_at(self) -> int:
         """First position after the page that may be shown."""
         return min(self.offset + self.limit, self.max_total_hits)

@@ -11,7 +11,7 @@ which nodes go on deciding by themselves. reference: search-semantics C.5, H11. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -22,8 +22,6 @@ from miroir.core.writes.text_pieces import Splitter
 from miroir.meili.folding import decompose
 
 _TERMS_MAX = 10
-#: Searches for one question; beyond it nodes decide by themselves.
-_LEVELS_MAX = 24
 _NEVER = 1 << 62
 _CLOSE = 1e-9
 #: Alphabets in which separators alone cut words, by code point.
@@ -73,31 +71,84 @@ def question(text: str, settings: Mapping[str, Any], *, cut: bool = False) -> Qu
         return None
     if any(word in text for word in settings.get("dictionary") or ()):
         return None
-    splitter = Splitter({**settings, "dictionary": []})
-    stop_words = set(settings.get("stopWords") or ())
-    words: list[tuple[int, int]] = []
-    phrase_words, quotes, place = 0, 0, 0
-    for piece in splitter.pieces(text):
-        start = text.find(piece, place)
+    reader = _Reader(text, frozenset(settings.get("stopWords") or ()))
+    if not all(map(reader.take, Splitter({**settings, "dictionary": []}).pieces(text))):
+        return None
+    if len(reader.terms) <= _TERMS_MAX:
+        return reader.question()
+    return reader.cut() if cut else None
+
+
+@dataclass(slots=True)
+class _Term:
+    """A word, or a phrase of so many words that count; `end` is that of its last word."""
+
+    end: int
+    phrase: int  #: number of quotes before it; even for a word
+    size: int = 1
+
+
+class _Reader:
+    """Goes through the words of a query as a node's parser does."""
+
+    def __init__(self, text: str, stop_words: frozenset[str]) -> None:
+        self._text = text
+        self._stop_words = stop_words
+        self._place = self._quotes = 0
+        self._unwanted = False  #: inside a phrase that must not occur
+        self._torn = False  #: a phrase may be several to a node
+        self._words: list[tuple[int, int]] = []
+        self.terms: list[_Term] = []
+
+    def take(self, piece: str) -> bool:
+        """Read one piece; False where the text can only be read as a whole."""
+        start = self._text.find(piece, self._place)
         if start < 0:  # a text of several alphabets, kept whole
+            return False
+        before = self._text[self._place : start]
+        opened = before.count('"')
+        if opened:
+            self._quotes += opened
+            self._unwanted = self._is_unwanted(self._place + before.rindex('"'))
+        self._place = end = start + len(piece)
+        is_stop_word = decompose(piece) in self._stop_words
+        if self._quotes % 2:
+            if not (is_stop_word or self._unwanted):
+                self._take_quoted(before, end)
+        elif not (self._is_unwanted(start) or (is_stop_word and end < len(self._text))):
+            self._words.append((start, end))
+            self.terms.append(_Term(end, self._quotes))
+        return True
+
+    def _is_unwanted(self, start: int) -> bool:
+        """Whether what begins here is to be left out of the results."""
+        before = self._text[max(0, start - 2) : start]
+        return before.endswith("-") and not before[:-1].strip()
+
+    def _take_quoted(self, before: str, end: int) -> None:
+        if self.terms and self.terms[-1].phrase == self._quotes:
+            self._torn |= not before.isspace()
+            self.terms[-1].size += 1
+            self.terms[-1].end = end
+        else:
+            self.terms.append(_Term(end, self._quotes))
+
+    def question(self) -> Question:
+        phrase_words = sum(term.size for term in self.terms if term.phrase % 2)
+        words = tuple(self._words)
+        return Question(self._text, words, phrase_words, bool(words) and words[-1][1] == len(self._text))
+
+    def cut(self) -> Question | None:
+        """What a node reads of it."""
+        if self._torn:
             return None
-        quotes += text.count('"', place, start)
-        before = text[place:start]
-        place = end = start + len(piece)
-        is_stop_word = decompose(piece) in stop_words
-        if quotes % 2:
-            phrase_words += not is_stop_word
-            continue
-        excluded = before.endswith(" -") or (before == "-" and start == 1)
-        if excluded or (is_stop_word and end < len(text)):
-            continue
-        words.append((start, end))
-    if len(words) + bool(phrase_words) > _TERMS_MAX:
-        if not cut or phrase_words:
-            return None
-        words = words[:_TERMS_MAX]
-        text = text[: words[-1][1]] + " "
-    return Question(text, tuple(words), phrase_words, bool(words) and words[-1][1] == len(text))
+        terms = self.terms[:_TERMS_MAX]
+        end = terms[-1].end
+        words = tuple(place for place in self._words if place[1] <= end)
+        if terms[-1].phrase % 2:
+            end = self._text.index('"', end) + 1
+        phrase_words = sum(term.size for term in terms if term.phrase % 2)
+        return Question(self._text[:end] + " ", words, phrase_words, open_end=False)
 
 
 def _is_plain(character: str) -> bool:
@@ -115,27 +166,37 @@ def grouped(counts: Sequence[int]) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """What may go missing. `removed` by cost: every set of words of that size that may be left out together."""
+    """What may go missing: of a group any part, once all groups before it are gone."""
 
-    removed: tuple[tuple[tuple[int, ...], ...], ...]
+    groups: tuple[tuple[int, ...], ...]
+    unknown: bool  #: the first group are words that no document has: without all of them nothing matches
     best_rank: int
-    always: tuple[int, ...]  #: words left out to count everything that matches
+
+    @property
+    def always(self) -> tuple[int, ...]:
+        """Words left out to count everything that matches."""
+        return tuple(number for group in self.groups for number in group)
+
+    def removed(self) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
+        """(cost, sets of words that may be left out together at this cost), the cheapest first."""
+        gone: tuple[int, ...] = ()
+        if not self.unknown:
+            yield 0, [()]
+        for place, group in enumerate(self.groups):
+            whole = self.unknown and place == 0
+            for size in range(len(group) if whole else 1, len(group) + 1):
+                yield len(gone) + size, [(*gone, *chosen) for chosen in combinations(group, size)]
+            gone = (*gone, *group)
 
 
-def levels(groups: Sequence[Sequence[int]], phrase_words: int) -> Levels | None:
-    """The levels of a question, None when there are too many."""
-    removable = list(groups) if phrase_words else list(groups[:-1])
-    if sum(2 ** len(group) for group in removable) > _LEVELS_MAX:
-        return None
-    by_cost: dict[int, list[tuple[int, ...]]] = {0: [()]}
-    gone: tuple[int, ...] = ()
-    for group in removable:
-        for size in range(1, len(group) + 1):
-            for chosen in combinations(group, size):
-                by_cost.setdefault(len(gone) + size, []).append((*gone, *chosen))
-        gone = (*gone, *group)
-    costs = tuple(tuple(by_cost[cost]) for cost in range(len(gone) + 1))
-    return Levels(costs, 1 + max(0, phrase_words - 1) + len(gone), gone)
+def levels(counts: Sequence[int], phrase_words: int) -> Levels:
+    """The levels of a question by how often each of its words occurs."""
+    groups = grouped(counts)
+    removable = groups if phrase_words else groups[:-1]
+    fixed = 1 + max(0, phrase_words - 1)
+    return Levels(
+        tuple(map(tuple, removable)), 0 in counts and bool(removable), fixed + sum(map(len, removable))
+    )
 
 
 def leaves_gap(size: int, removed: Sequence[int]) -> bool:

@@ -23,6 +23,9 @@ from miroir.core.reads.word_frequency import (
 from miroir.meili.commands import JsonObject
 from miroir.services.reads.scatter import Answer, Ask, Reading, Scatter
 
+#: Searches for one question; beyond it nodes decide by themselves.
+_SEARCHES_MAX = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Leveled:
@@ -47,7 +50,11 @@ class FrequencySearch:
         if found is None:
             return None
         lists: list[list[Hit]] = []
-        for cost, sets in enumerate(found.removed):
+        searches = 0
+        for cost, sets in found.removed():
+            searches += len(sets)
+            if searches > _SEARCHES_MAX:
+                return None
             for removed in sets:
                 part = _rewritten(plan, asked, removed, "last")
                 rank = found.best_rank - cost
@@ -79,10 +86,10 @@ class FrequencySearch:
 
         answers = await self._scatter.ask(reading, build)
         counts = [_totals(answer) for answer in answers]
-        groups = grouped([sum(own[number] for own in counts) for number in range(size)])
-        if all(grouped(own[size:]) == groups for own in counts):
+        whole = [sum(own[number] for own in counts) for number in range(size)]
+        if all(grouped(own[size:]) == grouped(whole) for own in counts):
             return None
-        return levels(groups, asked.phrase_words)
+        return levels(whole, asked.phrase_words)
 
 
 def _taken(hits: list[dict[str, Any]], place: int) -> list[Hit]:
@@ -96,7 +103,7 @@ def _question(plan: SearchPlan) -> Question | None:
     rules = plan.index.settings.get("rankingRules") or ["words"]
     if query.matching_strategy != "frequency" or not query.q or plan.semantic:
         return None
-    if plan.two_phase or _first_rule(rules) != "words":
+    if _first_rule(rules) != "words" or (plan.two_phase and shows_marks(query)):
         return None
     asked = question(query.q, plan.index.settings, cut=True)
     if asked is None or not asked.words or len(asked.words) + asked.phrase_words < 2:

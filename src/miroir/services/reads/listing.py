@@ -71,5 +71,5 @@ def hits_of(plan: SearchPlan, raw: list[JsonObject], place: int) -> list[Hit]:
 def repaired(plan: SearchPlan, lists: Sequence[list[Hit]], limit: int | None = None) -> list[Hit]:
     """The lists as one, scores as one node would have given them."""
     repair_scores(lists)
-    repair_proximity(lists, searchable_count(plan.index))
+    repair_proximity(lists, searchable_count(plan.index), by_frequency=plan.by_frequency)
     return merge(lists, limit)
