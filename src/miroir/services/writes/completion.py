@@ -23,7 +23,7 @@ from miroir.core.records import (
 )
 from miroir.core.topology import IndexView, PhysicalUid
 from miroir.core.writes.mending import MendingRecord
-from miroir.core.writes.ops import NameQueues, OpKind
+from miroir.core.writes.ops import Action, NameQueues, OpKind
 from miroir.core.writes.task_state import Verdict, judge
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.tasks import FINISHED, Task, relabel
@@ -125,6 +125,25 @@ class Completion:
             self._outcomes.setdefault(op, {}).setdefault(node, error)
             self._touched.add(op)
             self._wake.set()
+        elif self._ended_otherwise(op, resolution, error):
+            # It lagged, and the others went on without it.
+            log.warning("replica_ended_otherwise", node=node, op=op)
+            self.sights.spoil(physical, node, self._writer.concerned(op).get(node, ()))
+            self._wake.set()
+
+    def _ended_otherwise(self, op: int, resolution: Resolution, error: dict[str, Any] | None) -> bool:
+        """Whether a write of documents that has ended did so in another way than it now does on one node."""
+        task = self._log.tasks.get(op)
+        if (
+            task is None
+            or resolution.error is not None
+            or resolution.action not in (Action.ADD, Action.DELETE)
+        ):
+            return False
+        if task.status == "succeeded":
+            return error is not None
+        kept = str((task.error or {}).get("message", "")).endswith(_KEPT)
+        return task.status == "failed" and (kept or error is None)
 
     async def lose_node(self, node: str) -> None:
         """The node has lost its data: all its replicas are stale when this returns."""
@@ -179,7 +198,7 @@ class Completion:
         taken = 0
         while heads and taken < _ROUND_MAX:
             op = self._log.ops[heads.pop(0)]
-            verdict = self._judge(op)
+            verdict = self._judge(op, found)
             if verdict is None:
                 continue
             taken += 1
@@ -201,13 +220,14 @@ class Completion:
         self._looked_s = now_s
         return True
 
-    def _judge(self, op: OpRecord) -> Verdict | None:
+    def _judge(self, op: OpRecord, found: Round) -> Verdict | None:
         resolution = self._log.resolutions.get(op.id)
         if resolution is None:
             return None
         if self._log.tasks[op.id].status in FINISHED and resolution.action == "none":
             return Verdict()
         concerned = self._writer.concerned(op.id)
+        concerned = found.without_stale(layout, self._writer.concerned(op.id))
         layout = next(iter(resolution.layouts), "")
         absent = {
             node for node in concerned if self.sights.absent(layout, node) or self.is_second(op.id, node)

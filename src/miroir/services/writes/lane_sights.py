@@ -154,7 +154,11 @@ class LaneSights:
         unread = self._is_unread(physical)
         before = len(found.stale.get(physical, {}).get(node, ()))
         for shard, replicas in enumerate(record.shards if record is not None else ()):
-            others = unread or any(s is ReplicaState.IN_SYNC for n, s in replicas.items() if n != node)
+            others = unread or any(
+                s is ReplicaState.IN_SYNC and shard not in going.get(n, ())
+                for n, s in replicas.items()
+                if n != node
+            )
             if replicas.get(node) is ReplicaState.IN_SYNC and others and (only is None or shard in only):
                 found.stale.setdefault(physical, {}).setdefault(node, set()).add(shard)
         return len(found.stale.get(physical, {}).get(node, ())) > before
@@ -176,6 +180,7 @@ class LaneSights:
             self._lost_nodes.clear()
 
     def stale_placements(self, found: Round) -> tuple[dict[str, PlacementRecord], int]:
+        going = found.stale.get(physical, {})
         """Placements with the round's stale replicas, and the epoch they bring."""
         epoch = self._cluster.epoch
         placements = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from miroir.core.records import LaneRecord, OpRecord, Resolution
@@ -20,3 +21,11 @@ class Round:
 
     def __bool__(self) -> bool:
         return bool(self.ended or self.tasks or self.lanes or self.stale)
+
+    def without_stale(
+        self, physical: str, concerned: Mapping[str, frozenset[int]]
+    ) -> dict[str, frozenset[int]]:
+        """Replicas by node, but for those that this round makes stale: what they did with a later op counts no more."""
+        gone = self.stale.get(physical, {})
+        left = {node: shards.difference(gone.get(node, ())) for node, shards in concerned.items()}
+        return {node: shards for node, shards in left.items() if shards}
