@@ -301,6 +301,7 @@ def test_a_plan_shows_what_it_would_take_and_what_cannot_be_is_refused() -> None
         assert set(plan["planned"]["peak_disk_bytes"]) == {"n0-0", "n0-1", "n0-2"}
         assert {(move["index"], move["from"]) for move in plan["moves"]} == {("films", None)}
         assert operations(cluster).all == {}
+        assert "1 to 2744" in (await ask("indexes/films/reshard", {"shards": 2745}, 409))["message"]
         assert "4 shards already" in (await ask("indexes/films/reshard", {"shards": 4}, 409))["message"]
         begun = await ask("indexes/films/reshard", {"shards": 8, "retention_s": 20}, 202)
         busy = await ask("indexes/films/reshard", {"shards": 6}, 409)

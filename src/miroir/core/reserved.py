@@ -23,6 +23,8 @@ _BASE = 14
 _FIRST = 0x0700
 _SHARD_WIDTH = 3
 _SEQ_WIDTH = 9
+#: what a marker of a shard can tell apart
+SHARDS_MAX = _BASE**_SHARD_WIDTH
 
 
 def is_reserved(path: str) -> bool:
@@ -47,7 +49,7 @@ def _decode(text: str) -> int:
 
 
 def encode_shard(shard: int) -> str:
-    """Marker of a shard, 0 <= shard < 2744."""
+    """Marker of a shard, 0 <= shard < SHARDS_MAX."""
     return _encode(shard, _SHARD_WIDTH)
 
 

@@ -12,9 +12,6 @@ from enum import StrEnum
 from miroir.core.moves.operation_records import OperationRecord, OperationState
 from miroir.core.moves.operations import Finish, Wait
 
-#: more do not make sense: every shard costs a search something
-SHARDS_MAX = 4096
-
 
 class Act(StrEnum):
     """What to do next for a change of the number of shards."""

@@ -27,6 +27,7 @@ from miroir.core.moves.planning import moves_to
 from miroir.core.moves.preview import preview, rate_of
 from miroir.core.moves.resharding import Act, ReshardSight
 from miroir.core.records import IndexState, encode
+from miroir.core.reserved import SHARDS_MAX
 from miroir.core.topology import NodeId
 from miroir.ports.nodes import NodeError
 from miroir.ports.store import Conflict, Table, Tx
@@ -89,8 +90,8 @@ class Resharding:
         index = self._cluster.sequenced.find(uid)
         if index is None:
             raise RefusedError(f"Index `{uid}` not found.", missing=True)
-        if not 1 <= shards <= resharding.SHARDS_MAX:
-            raise RefusedError(f"The number of shards is 1 to {resharding.SHARDS_MAX}.")
+        if not 1 <= shards <= SHARDS_MAX:
+            raise RefusedError(f"The number of shards is 1 to {SHARDS_MAX}.")
         for other in self._all().values():
             if other.open and other.reshard is not None and other.reshard.index == index.physical:
                 raise RefusedError(
