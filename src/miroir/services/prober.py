@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -17,6 +16,7 @@ import orjson
 import structlog
 
 from miroir.core.node_health import Health, after_probe
+from miroir.core.node_identity import Found, NodeDocument, Who, identify
 from miroir.core.records import NodeRecord, encode
 from miroir.core.topology import NodeId, NodeLifecycle
 from miroir.core.writes.write_limits import WriteLimits
@@ -59,6 +59,7 @@ class Prober:
         self._lose = lose
         self._changed = changed
         self.health: dict[str, Health] = {}
+        self._given: dict[NodeId, str] = {}  #: disks named to nodes that have not said so yet
         self._probed = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._probing: set[NodeId] = set()
@@ -136,37 +137,33 @@ class Prober:
 
     async def is_itself(self, node: NodeId) -> bool:
         """Whether the node answers now, and on the disk that it is known by."""
+        return (await self._find(node)).who is Who.ITSELF
+
+    async def _find(self, node: NodeId) -> Found:
         answer = await self._ask(NodeRequest(node, "GET", f"{_DOCUMENT}/identity", content_type=None))
-        found = _document(answer[1]) if answer is not None and answer[0] == 200 else None
+        if answer is None:
+            return Found(Who.UNKNOWN)
         known = self._cluster.nodes[node].identity
-        return found is not None and known is not None and found.get("uuid") == known
+        return identify(*answer, node=node, cluster=self._cluster.cluster_id, known=known)
 
     async def _identified(self, node: NodeId) -> bool:
         """Whether the node is known to be itself; first contact and lost disks are settled here."""
-        answer = await self._ask(NodeRequest(node, "GET", f"{_DOCUMENT}/identity", content_type=None))
-        if answer is None:
-            return False
-        status, body = answer
-        found = _document(body) if status == 200 else None
-        if found is None and status not in (200, 404):
-            log.warning("node_identity_unreadable", node=node, status=status)
-            return False
-        known = self._cluster.nodes[node].identity
-        if found is not None and found.get("cluster") == self._cluster.cluster_id:
-            if found.get("uuid") == known:
+        found = await self._find(node)
+        match found.who:
+            case Who.ITSELF:
                 return await self.send_features(node)
-            if known is None and found.get("node") == node:
-                await self._remember(node, str(found["uuid"]))
+            case Who.MET:
+                await self._remember(node, found.uuid)
                 return True
-        if found is not None and known is None:
-            log.error("node_belongs_to_another_cluster", node=node, cluster=found.get("cluster"))
-            return False
-        if known is not None:
-            log.error("node_lost_its_data", node=node)
-            await self._lose(node)
-            await self._remember(node, None)
-        await self._introduce(node)
-        return False  # the next probe will read it back
+            case Who.NEW:
+                await self._introduce(node)
+            case Who.LOST:
+                log.error("node_lost_its_data", node=node)
+                await self._lose(node)
+                await self._remember(node, None)
+            case Who.STRANGER | Who.UNKNOWN:
+                log.error("node_is_not_itself", node=node, found=found.who.value)
+        return False  # the next probe will tell more
 
     async def send_features(self, node: NodeId) -> bool:
         """Switch on what clients switched on, as far as it changes what a node does with a shard."""
@@ -184,23 +181,16 @@ class Prober:
                 group.create_task(self.send_features(node))
 
     async def _introduce(self, node: NodeId) -> None:
-        document = {
-            "id": "identity",
-            "cluster": self._cluster.cluster_id,
-            "node": node,
-            "uuid": str(UUID(int=self._rng.getrandbits(128), version=4)),
-        }
-        await self._ask(NodeRequest(node, "POST", _DOCUMENT, "primaryKey=id", orjson.dumps([document])))
+        """Give the node its document; the same again while it has not come to write it."""
+        uuid = self._given.get(node)
+        if uuid is None:
+            uuid = self._given[node] = str(UUID(int=self._rng.getrandbits(128), version=4))
+        document = NodeDocument(cluster=self._cluster.cluster_id, node=node, uuid=uuid)
+        body = msgspec.json.encode([document])
+        await self._ask(NodeRequest(node, "POST", _DOCUMENT, "primaryKey=id", body))
 
     async def _remember(self, node: NodeId, identity: str | None) -> None:
         record: NodeRecord = msgspec.structs.replace(self._cluster.nodes[node], identity=identity)
         await persist(self._store, lambda tx: tx.put(Table.NODES, (node,), encode(record)))
         self._cluster.nodes[node] = record
-
-
-def _document(body: bytes) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(body)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and "uuid" in value else None
+        self._given.pop(node, None)
