@@ -226,9 +226,8 @@ class Completion:
             return None
         if self._log.tasks[op.id].status in FINISHED and resolution.action == "none":
             return Verdict()
-        concerned = self._writer.concerned(op.id)
-        concerned = found.without_stale(layout, self._writer.concerned(op.id))
         layout = next(iter(resolution.layouts), "")
+        concerned = found.without_stale(layout, self._writer.concerned(op.id))
         absent = {
             node for node in concerned if self.sights.absent(layout, node) or self.is_second(op.id, node)
         }

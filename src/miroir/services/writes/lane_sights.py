@@ -153,6 +153,7 @@ class LaneSights:
         record = self._cluster.placement.get(physical)
         unread = self._is_unread(physical)
         before = len(found.stale.get(physical, {}).get(node, ()))
+        going = found.stale.get(physical, {})
         for shard, replicas in enumerate(record.shards if record is not None else ()):
             others = unread or any(
                 s is ReplicaState.IN_SYNC and shard not in going.get(n, ())
@@ -180,7 +181,6 @@ class LaneSights:
             self._lost_nodes.clear()
 
     def stale_placements(self, found: Round) -> tuple[dict[str, PlacementRecord], int]:
-        going = found.stale.get(physical, {})
         """Placements with the round's stale replicas, and the epoch they bring."""
         epoch = self._cluster.epoch
         placements = {}
