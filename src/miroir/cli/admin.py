@@ -26,7 +26,7 @@ class Connection:
     def __init__(self, url: str | None, admin_key: str | None, data: Path, *, as_json: bool) -> None:
         self.as_json = as_json
         self.console = Console(width=None if sys.stdout.isatty() else 140)
-        self._client = Client(*_target(url, admin_key, data))
+        self._client = Client(*target(url, admin_key, data))
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The answer; CallError with the server's words otherwise."""
@@ -77,7 +77,8 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def _target(url: str | None, admin_key: str | None, data: Path) -> tuple[str, str | None]:
+def target(url: str | None, admin_key: str | None, data: Path) -> tuple[str, str | None]:
+    """URL and admin key: those given, else those of the local cluster. Raises ClusterDirError."""
     if url:
         return url, admin_key
     cluster = ClusterDir(data).cluster()

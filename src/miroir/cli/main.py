@@ -12,6 +12,7 @@ import click
 from miroir import __version__
 from miroir.cli import demo as demo_command
 from miroir.cli import doctor as doctor_commands
+from miroir.cli import indexes as index_commands
 from miroir.cli import nodes as nodes_commands
 from miroir.cli import operations as operations_commands
 
@@ -84,7 +85,7 @@ def serve(file: Path | None, host: str | None, port: int | None, log_level: str 
     "--access-log",
     is_flag=True,
     envvar="MIROIR_NODE_ACCESS_LOG",
-    help="Print every request; paths hold ids of documents.",
+    help="Print every request, with the filters and ids it names.",
 )
 def node(
     port: int,
@@ -202,7 +203,8 @@ for _command in (
     nodes_commands.groups,
     nodes_commands.rebalance,
     nodes_commands.replication_factor,
-    nodes_commands.reshard,
+    index_commands.reshard,
+    index_commands.exact,
     nodes_commands.verify,
     operations_commands.operations,
     doctor_commands.doctor,

@@ -1,4 +1,4 @@
-"""`miroir operations`: list, show, watch, pause, resume, cancel."""
+"""`miroir operations`: list, show, watch, pause, resume, cancel, throttle."""
 
 from __future__ import annotations
 
@@ -71,6 +71,24 @@ def resume(connection: Connection, number: int) -> None:
 def cancel(connection: Connection, number: int) -> None:
     """Take back what is under way; shards that have moved stay where they are, a reshard goes back."""
     _control(connection, number, "cancel")
+
+
+@operations.command()
+@click.option("--copies", type=int, help="At once.")
+@click.option("--documents-per-s", type=float, help="Of each copy; 0: no bound.")
+@click.option("--bytes-per-s", type=float, help="Of each copy; 0: no bound.")
+@reaching
+def throttle(
+    connection: Connection, copies: int | None, documents_per_s: float | None, bytes_per_s: float | None
+) -> None:
+    """Bound copying from now until the next start; without options, say what the bounds are."""
+    bounds = {
+        "max_concurrent_copies": copies,
+        "documents_per_s": documents_per_s,
+        "bytes_per_s": bytes_per_s,
+    }
+    wanted = {name: bound for name, bound in bounds.items() if bound is not None}
+    connection.show(connection.ask("PATCH", "/_miroir/rebalance", wanted), _show_bounds)
 
 
 def _control(connection: Connection, number: int, verb: str) -> None:
@@ -151,3 +169,15 @@ def show_one(one: dict[str, Any], console: Console) -> None:
         console.print(
             f"    {move['index']} shard {move['shard']}: {move['from'] or '-'} -> {move['to'] or '-'}"
         )
+
+
+def _show_bounds(bounds: dict[str, float], console: Console) -> None:
+    rates = (
+        f"{bounds[name]:g} {name.partition('_')[0]} a second"
+        for name in ("documents_per_s", "bytes_per_s")
+        if bounds[name]
+    )
+    console.print(
+        f"{bounds['max_concurrent_copies']} copies at once, each {' and '.join(rates) or 'as fast as it can'}",
+        highlight=False,
+    )

@@ -12,8 +12,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from miroir.cli.admin import target
 from miroir.cli.client import CallError, Client
-from miroir.cli.cluster_dir import ClusterDir, ClusterDirError
+from miroir.cli.cluster_dir import ClusterDirError
 
 _COLOURS = {"live": "green", "down": "red"}
 
@@ -21,7 +22,7 @@ _COLOURS = {"live": "green", "down": "red"}
 def run(url: str | None, admin_key: str | None, data: Path, *, as_json: bool) -> int:
     """Exit status: 0 every shard can be read, 1 not, 2 the orchestrator cannot be asked."""
     try:
-        where, key = _target(url, admin_key, data)
+        where, key = target(url, admin_key, data)
         topology = Client(where, key, timeout_s=10.0).ask("GET", "/_miroir/topology")
     except (CallError, ClusterDirError) as error:
         click.echo(str(error), err=True)
@@ -70,12 +71,3 @@ def _replicas(node: dict[str, Any]) -> str:
 
 def _ago(last_seen_ms: int | None) -> str:
     return "never" if last_seen_ms is None else f"{last_seen_ms / 1000:.1f} s ago"
-
-
-def _target(url: str | None, admin_key: str | None, data: Path) -> tuple[str, str | None]:
-    if url:
-        return url, admin_key
-    cluster = ClusterDir(data).cluster()
-    if cluster is None:
-        raise ClusterDirError(f"no cluster in {data}: give --url, or the folder with --data")
-    return cluster["orchestrator"]["url"], admin_key or cluster["admin_key"]

@@ -76,6 +76,37 @@ def test_lists_and_json(asked: list[tuple[str, str, Any]]) -> None:
     assert "11 documents" in watched.output
 
 
+def test_bounds_of_copying_are_set_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ask(self: Client, *request: Any) -> Any:
+        asked.append(request)
+        return {"max_concurrent_copies": 1, "documents_per_s": 500.0, "bytes_per_s": 0.0}
+
+    monkeypatch.setattr(Client, "ask", ask)
+    result = run("operations", "throttle", "--copies", "1", "--documents-per-s", "500")
+    assert result.output == "1 copies at once, each 500 documents a second\n"
+    assert asked == [("PATCH", "/_miroir/rebalance", {"max_concurrent_copies": 1, "documents_per_s": 500.0})]
+
+
+def test_an_index_is_made_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ask(self: Client, *request: Any) -> Any:
+        asked.append(request[:3])
+        if request[0] == "PATCH":
+            return {"taskUid": 7, "status": "enqueued"}
+        return {"uid": "a b", "exact": True, "primaryKey": None, "shards": 64}
+
+    monkeypatch.setattr(Client, "ask", ask)
+    assert "task 7 enqueued" in run("exact", "a b", "on").output
+    assert run("exact", "a b").output == "a b: exact, 64 shards\n"
+    assert asked == [
+        ("PATCH", "/_miroir/indexes/a%20b", {"exact": True}),
+        ("GET", "/_miroir/indexes/a%20b", None),
+    ]
+
+
 def test_refusals_are_one_line_and_status_2(asked: list[tuple[str, str, Any]]) -> None:
     result = run("nodes", "drain", "nobody")
     assert result.exit_code == 2
