@@ -164,6 +164,7 @@ def build(
         limits=read_limits(config),
         on_round=metrics.scatter_round,
         is_enabled=lambda feature: writes.registry.features.get(feature, False),
+        trusted=writes.prober.is_itself,
     )
     moving = Moving(store, transport, writes, limits=move_limits(config), rng=rng)
     moving.on_incident = lambda node: metrics.replica_incidents_total.labels(node).inc()
@@ -234,6 +235,8 @@ def read_limits(config: Config) -> ReadLimits:
         timeout_s=config.server.request_timeout_ms / 1000,
         replica_rounds=config.scatter.replica_rounds,
         parallel_queries=config.scatter.parallel_queries,
+        late_s=config.scatter.late_ms / 1000,
+        wait_s=config.scatter.wait_ms / 1000,
     )
 
 
@@ -271,6 +274,8 @@ def write_limits(config: Config) -> WriteLimits:
         probe_timeout_s=health.timeout_ms / 1000,
         probe_interval_s=health.interval_ms / 1000,
         failures_to_down=health.unhealthy_threshold,
+        probe_patience_s=health.patience_ms / 1000,
+        suspect_s=health.suspect_ms / 1000,
         successes_to_up=health.recovery_threshold,
         merge_documents_max=writes.batch_documents_max,
         merge_bytes_max=writes.batch_bytes_max,

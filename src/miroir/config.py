@@ -103,7 +103,9 @@ class HealthConfig(_Section, frozen=True):
     """Probing of nodes, with hysteresis."""
 
     interval_ms: Annotated[int, _about("time between two probes of a node", ge=1)] = 1_000
-    timeout_ms: Annotated[int, _about("a probe without an answer by then has failed", ge=1)] = 800
+    timeout_ms: Annotated[int, _about("answers after this are late: other nodes are preferred", ge=1)] = 800
+    patience_ms: Annotated[int, _about("a probe without any answer by then: the node is down", ge=1)] = 10_000
+    suspect_ms: Annotated[int, _about("a node that went down is tried so long, as the last", ge=0)] = 30_000
     unhealthy_threshold: Annotated[int, _about("failures in a row until a node counts as down", ge=1)] = 3
     recovery_threshold: Annotated[int, _about("successes in a row until it counts as up again", ge=1)] = 2
 
@@ -115,6 +117,8 @@ class ScatterConfig(_Section, frozen=True):
         int, _about("rounds of one read: the first, and others at replicas of what failed", ge=1)
     ] = 3
     parallel_queries: Annotated[int, _about("queries of one multi-search that run at once", ge=1)] = 8
+    late_ms: Annotated[int, _about("a node without an answer by then: another is asked, too", ge=1)] = 1_000
+    wait_ms: Annotated[int, _about("reads wait so long for a replica that may be back soon", ge=0)] = 5_000
 
 
 class SearchConfig(_Section, frozen=True):
@@ -145,9 +149,7 @@ class WritesConfig(_Section, frozen=True):
         ),
     ] = "in_sync"
     node_request_timeout_ms: Annotated[int, _about("deadline of handing one batch to a node", ge=1)] = 60_000
-    batch_bytes_max: Annotated[int, _about("neighbouring writes are merged up to this size", ge=1)] = (
-        16_777_216
-    )
+    batch_bytes_max: Annotated[int, _about("neighbouring writes merge up to this size", ge=1)] = 16_777_216
     batch_documents_max: Annotated[int, _about("... and up to this many documents", ge=1)] = 10_000
     batch_window: Annotated[int, _about("node requests of one lane that may be unfinished at once", ge=1)] = 8
     batch_memory_bytes_max: Annotated[
@@ -156,9 +158,7 @@ class WritesConfig(_Section, frozen=True):
     lag_after_s: Annotated[
         float, _about("a live node that takes no write for so long stops holding up tasks", gt=0)
     ] = 30.0
-    pending_ops_max: Annotated[int, _about("accepted writes that are not finished; above it 503", ge=1)] = (
-        50_000
-    )
+    pending_ops_max: Annotated[int, _about("accepted, unfinished writes; above it 503", ge=1)] = 50_000
 
 
 class RetentionConfig(_Section, frozen=True):

@@ -33,12 +33,14 @@ class FaultRates:
 class Network:
     """What all orchestrators of one simulation share: what is wrong now, and packets on their way.
 
-    `cut_off` nodes swallow everything. `strays` are requests that no caller waits for: late ones, duplicates.
+    `cut_off` nodes swallow everything; `slow` ones take that long for anything (least, most). `strays` are requests that
+    no caller waits for: late ones, duplicates.
     """
 
     rng: random.Random
     rates: FaultRates = FaultRates()
     cut_off: set[NodeId] = field(default_factory=set)
+    slow: dict[NodeId, tuple[float, float]] = field(default_factory=dict)
     strays: set[asyncio.Task[None]] = field(default_factory=set)
     #: loop time of the newest delivery of a write nobody waited for, per node
     last_stray_s: dict[NodeId, float] = field(default_factory=dict)
@@ -65,6 +67,8 @@ class FaultyTransport:
         if self.dead:
             await asyncio.Event().wait()
         node = request.node
+        if node in self.network.slow:
+            await self._dawdle(request, rng.uniform(*self.network.slow[node]), deadline)
         dice = rng.random()
         if (dice := dice - rates.refused) < 0:
             raise NodeError(node, "connection refused", refused=True)
@@ -81,6 +85,14 @@ class FaultyTransport:
         if (dice := dice - rates.duplicated) < 0:
             self._stray(request, rng.random() * rates.duplicate_after_s)
         return await self._deliver(request, deadline)
+
+    async def _dawdle(self, request: NodeRequest, delay_s: float, deadline: float) -> None:
+        left = deadline - asyncio.get_running_loop().time()
+        if delay_s >= left:
+            self._stray(request, delay_s)
+            await self._until(deadline)
+            raise NodeError(request.node, "timeout")
+        await asyncio.sleep(delay_s)
 
     async def _deliver(self, request: NodeRequest, deadline: float) -> NodeResponse:
         response = await self.inner.send(request, deadline=deadline)

@@ -435,6 +435,7 @@ class SimCluster:
         """All faults over, everybody up; wait until nothing is left to do, and late duplicates were noticed."""
         self.network.rates = FaultRates()
         self.network.cut_off.clear()
+        self.network.slow.clear()
         for node in self.nodes.values():
             await node.start()
         await self.start_orchestrator()

@@ -8,11 +8,15 @@ from miroir.adapters.connection_pool import ConnectionPool
 from miroir.core.topology import NodeId
 from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse
 
+#: to each node, beside the others
+_URGENT_CONNECTIONS = 4
+
 
 class HttpNodes:
     """A NodeTransport over HTTP. Use it inside one loop, and close it there.
 
-    `connections_per_node` bounds what waits at one node; more requests queue here, under their deadline.
+    `connections_per_node` bounds what waits at one node; more requests queue here, under their deadline. Urgent ones
+    have connections of their own.
     """
 
     def __init__(self, node_key: str | None, *, connections_per_node: int = 32) -> None:
@@ -22,7 +26,7 @@ class HttpNodes:
             self._common += f"Authorization: Bearer {_plain(node_key)}\r\n"
         self._connections_per_node = connections_per_node
         self._addresses: dict[NodeId, str] = {}
-        self._pools: dict[NodeId, ConnectionPool] = {}
+        self._pools: dict[tuple[NodeId, bool], ConnectionPool] = {}
 
     def set_address(self, node: NodeId, address: str) -> None:
         """From now on `node` is reached at this base URL."""
@@ -37,7 +41,7 @@ class HttpNodes:
         if left <= 0:
             raise NodeError(request.node, "no time left to ask", refused=True)
         try:
-            pool = self._pool(request.node, address)
+            pool = self._pool(request.node, address, urgent=request.urgent)
             head = self._head(pool, request)
         except ValueError as error:
             raise NodeError(request.node, f"cannot be asked: {error}", refused=True) from error
@@ -61,12 +65,13 @@ class HttpNodes:
             pool.give(connection)
         return NodeResponse(status, body)
 
-    def _pool(self, node: NodeId, address: str) -> ConnectionPool:
-        pool = self._pools.get(node)
+    def _pool(self, node: NodeId, address: str, *, urgent: bool) -> ConnectionPool:
+        pool = self._pools.get((node, urgent))
         if pool is None or pool.address != address:
             if pool is not None:
                 pool.close()  # the node moved: what it had been asked there is lost with the old address
-            pool = self._pools[node] = ConnectionPool(address, limit=self._connections_per_node)
+            limit = _URGENT_CONNECTIONS if urgent else self._connections_per_node
+            pool = self._pools[node, urgent] = ConnectionPool(address, limit=limit)
         return pool
 
     def _head(self, pool: ConnectionPool, request: NodeRequest) -> bytes:

@@ -75,6 +75,7 @@ def _identified(request: NodeRequest, identity: str) -> NodeRequest:
         request.content_type,
         headers,
         request.stream,
+        request.urgent,
     )
 
 

@@ -130,6 +130,8 @@ class LaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     applied: int = -1
     forgotten: int = -1  #: steps up to here are no longer in the log
     lagging: bool = False  #: the cluster reported an op as done that this lane has not applied
+    #: shards that such ops touch, while the lane lags; None: all of them
+    behind: frozenset[int] | None = None
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

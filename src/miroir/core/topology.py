@@ -72,7 +72,11 @@ class Snapshot:
     """The cluster at one moment. A request takes one and never looks again.
 
     `lagging` holds the lanes (node, physical index) that have not applied some op the cluster has already
-    reported as succeeded: their replicas must not answer reads.
+    reported as succeeded: their replicas must not answer reads. Where that is known of some shards only, those are
+    in `behind`, and the node's other replicas may.
+
+    `doubted` nodes are live but answer late; `suspects` are not live, but were a moment ago. Both hold what they hold,
+    and are asked where nobody else can answer.
     """
 
     epoch: int
@@ -80,18 +84,30 @@ class Snapshot:
     live: frozenset[NodeId] = frozenset()
     lagging: frozenset[tuple[NodeId, PhysicalUid]] = frozenset()
     indexes: Mapping[str, IndexView] = field(default_factory=dict)
+    doubted: frozenset[NodeId] = frozenset()
+    suspects: frozenset[NodeId] = frozenset()
+    behind: Mapping[tuple[NodeId, PhysicalUid], frozenset[int]] = field(default_factory=dict)
 
     def group_of(self, node: str) -> int:
         """Replica group of a node; -1 for one that is not known."""
         known = self.nodes.get(NodeId(node))
         return -1 if known is None else known.group
 
-    def readable(self, index: IndexView, shard: int) -> tuple[NodeId, ...]:
-        """Nodes whose replica of `shard` may answer a read now, in the placement's order."""
+    def current(self, index: IndexView, shard: int) -> tuple[NodeId, ...]:
+        """Nodes whose replica of `shard` holds all that was reported as done, up or not, in the placement's order."""
         return tuple(
             node
             for node, state in index.placement[shard].items()
-            if state is ReplicaState.IN_SYNC
-            and node in self.live
-            and (node, index.physical_uid) not in self.lagging
+            if state is ReplicaState.IN_SYNC and not self._lags(node, index.physical_uid, shard)
         )
+
+    def readable(self, index: IndexView, shard: int) -> tuple[NodeId, ...]:
+        """Nodes whose replica of `shard` may answer a read now, in the placement's order."""
+        return tuple(node for node in self.current(index, shard) if node in self.live)
+
+    def _lags(self, node: NodeId, physical: PhysicalUid, shard: int) -> bool:
+        lane = (node, physical)
+        if lane not in self.lagging:
+            return False
+        only = self.behind.get(lane)
+        return only is None or shard in only

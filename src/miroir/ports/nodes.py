@@ -42,6 +42,8 @@ class NodeRequest:
     content_type: str | None = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
     stream: BodyStream | None = None
+    #: must not wait behind other requests to the node: what it tells is how the node is, not how much it is asked
+    urgent: bool = False
 
     @property
     def size(self) -> int:

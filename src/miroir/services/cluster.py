@@ -62,6 +62,8 @@ class Cluster:
         self.visible = Catalogue()
         self.lanes: Changes[tuple[str, str], LaneRecord] = Changes()  #: (physical, node) -> as stored
         self.live: set[NodeId] = set()
+        self.doubted: set[NodeId] = set()  #: of the live ones
+        self.suspects: set[NodeId] = set()  #: not live, but a moment ago
         self.rolling: set[tuple[str, str]] = set()  #: (physical, node) not read while its rules change
         self.replication_factor: int | None = (
             None  #: set by an operation; it then overrides the configuration
@@ -72,7 +74,8 @@ class Cluster:
         self._tables: dict[bytes, tuple[dict[str, ReplicaState], ...]] = {}
         #: what `carried` found for placements without copies, which many indexes share
         self._carried: dict[int, tuple[PlacementRecord, dict[str, frozenset[int]]]] = {}
-        self._behind: set[tuple[NodeId, PhysicalUid]] = set()  #: lanes whose record says so
+        #: lanes whose record says so, and the shards of which it does (None: all)
+        self._behind: dict[tuple[NodeId, PhysicalUid], frozenset[int] | None] = {}
         self._snapshot = Snapshot(epoch=0)
         self._listeners: list[Callable[[Snapshot], None]] = []
 
@@ -147,6 +150,9 @@ class Cluster:
             nodes=before.nodes if before.nodes == nodes else nodes,
             live=before.live if before.live == live else live,
             lagging=self._lagging(before.lagging),
+            behind=self._behind_shards(before.behind),
+            doubted=before.doubted if before.doubted == self.doubted else frozenset(self.doubted),
+            suspects=before.suspects if before.suspects == self.suspects else frozenset(self.suspects),
             indexes=self._views(before.indexes),
         )
         for listener in self._listeners:
@@ -158,11 +164,26 @@ class Cluster:
         for physical, node in self.lanes.take_changed():
             lane = self.lanes.get((physical, node))
             if lane is not None and lane.lagging:
-                self._behind.add((NodeId(node), PhysicalUid(physical)))
+                self._behind[NodeId(node), PhysicalUid(physical)] = lane.behind
             else:
-                self._behind.discard((NodeId(node), PhysicalUid(physical)))
-        lagging = self._behind | {(NodeId(node), PhysicalUid(physical)) for physical, node in self.rolling}
+                self._behind.pop((NodeId(node), PhysicalUid(physical)), None)
+        lagging = self._behind.keys() | self._rolling_lanes()
         return before if before == lagging else frozenset(lagging)
+
+    def _behind_shards(
+        self, before: Mapping[tuple[NodeId, PhysicalUid], frozenset[int]]
+    ) -> Mapping[tuple[NodeId, PhysicalUid], frozenset[int]]:
+        """Lanes that lag in some shards only. Those whose rules change are not read at all."""
+        rolling = self._rolling_lanes()
+        behind = {
+            lane: shards
+            for lane, shards in self._behind.items()
+            if shards is not None and lane not in rolling
+        }
+        return before if before == behind else behind
+
+    def _rolling_lanes(self) -> set[tuple[NodeId, PhysicalUid]]:
+        return {(NodeId(node), PhysicalUid(physical)) for physical, node in self.rolling}
 
     def _views(self, before: Mapping[str, IndexView]) -> Mapping[str, IndexView]:
         """The indexes as readers see them: those of `before`, the touched ones made again."""
@@ -311,14 +332,16 @@ class Cluster:
             key=lambda node: node.id,
         )
 
-    def set_live(self, live: Mapping[NodeId, bool]) -> bool:
-        """Take over probe results; True when something changed (a new snapshot is then published)."""
-        wanted = {node for node in self.live if live.get(node, True)} | {n for n, up in live.items() if up}
-        if wanted == self.live:
-            return False
-        self.live = wanted
-        self.publish()
-        return True
+    def set_health(self, node: NodeId, *, up: bool, doubted: bool = False, suspect: bool = False) -> bool:
+        """Take over what probes say of a node; True when something changed (a new snapshot is then published)."""
+        changed = False
+        for nodes, belongs in ((self.live, up), (self.doubted, doubted), (self.suspects, suspect)):
+            if (node in nodes) != belongs:
+                changed = True
+                (nodes.add if belongs else nodes.discard)(node)
+        if changed:
+            self.publish()
+        return changed
 
 
 def _taken_over(known: NodeRecord, configured: NodeRecord) -> NodeRecord:

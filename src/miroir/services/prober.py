@@ -1,5 +1,8 @@
 """Probing of nodes: who is up, and whether it is still the node it was.
 
+A probe is waited for longer than a healthy node needs: after the timeout the node is doubted, and only after the
+patience it is down. What is late is answered all the same.
+
 Each node keeps a document of ours that names it. A node that answers without it, or with another one, has lost its
 disk: its replicas are stale before it counts as up again, whatever it holds.
 """
@@ -9,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from uuid import UUID
 
 import msgspec
 import orjson
 import structlog
 
-from miroir.core.node_health import Health, after_probe
+from miroir.core.node_health import Health, Probe, after_probe, doubt
 from miroir.core.node_identity import Found, NodeDocument, Who, identify
 from miroir.core.records import NodeRecord, encode
 from miroir.core.topology import NodeId, NodeLifecycle
@@ -30,6 +34,8 @@ log = structlog.get_logger()
 NODE_INDEX = "miroir-node"
 _DOCUMENT = f"/indexes/{NODE_INDEX}/documents"
 _RECHECK_PROBES = 10
+#: timers may be early by so much
+_CLOCK_S = 0.05
 #: experimental features whose absence on a node would be seen in its answers
 NODE_FEATURES = ("containsFilter", "compositeEmbedders", "multimodal", "editDocumentsByFunction")
 
@@ -59,6 +65,9 @@ class Prober:
         self._lose = lose
         self._changed = changed
         self.health: dict[str, Health] = {}
+        self._up_s: dict[str, float] = {}  #: loop time at which a node was last seen to be up
+        self._late: set[NodeId] = set()  #: nodes whose probe is overdue, or was
+        self._silent: set[NodeId] = set()  #: nodes that have not answered their probe at all
         self._given: dict[NodeId, str] = {}  #: disks named to nodes that have not said so yet
         self._probed = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -89,10 +98,14 @@ class Prober:
 
     async def _watch(self, node: NodeId) -> None:
         limits = self._limits
-        health = Health()
+        self.health.pop(node, None)
+        self._up_s[node] = self._now()
+        self._cluster.set_health(node, up=False, suspect=True)  # nobody knows yet: it may well be there
         verified = False
         since_check = 0
         while not self._is_removed(node):
+            self._late.discard(node)
+            self._silent.discard(node)
             ok = await self._healthy(node)
             if ok and verified and not await self.is_itself(node):
                 verified = False
@@ -100,38 +113,73 @@ class Prober:
                 verified = ok = await self._identified(node)
                 since_check = 0
             since_check += 1
-            was = health.up
             # An unverified node waits for its identity, not for a streak.
             health = after_probe(
-                health,
-                ok=ok,
+                self.health.get(node, Health()),
+                self._result(node, ok=ok),
                 failures_to_down=limits.failures_to_down,
                 successes_to_up=limits.successes_to_up,
             )
             if not ok:  # whatever comes back may be another one, however soon
                 verified = False
-            self.health[node] = health
+            self._note(node, health)
             self._probed.set()
-            if self._cluster.set_live({node: health.up}) or was != health.up:
-                log.info("node_health_changed", node=node, up=health.up)
-                self._changed(node)
             eager = not health.up and ok
             wait = min(limits.probe_interval_s, limits.retry_first_s) if eager else limits.probe_interval_s
             await asyncio.sleep(wait * (0.9 + self._rng.random() / 5))
         self._probing.discard(node)
-        self._cluster.set_live({node: False})
+        self.health.pop(node, None)
+        self._cluster.set_health(node, up=False)
+
+    def _result(self, node: NodeId, *, ok: bool) -> Probe:
+        """How the probe ended: that of the last request of it that was answered late, or not."""
+        if ok:
+            return Probe.LATE if node in self._late else Probe.OK
+        return Probe.SILENT if node in self._silent else Probe.FAILED
+
+    def _note(self, node: NodeId, health: Health) -> None:
+        """Tell everybody how a node is now."""
+        now = self._now()
+        known = self.health.get(node)
+        was = known is not None and known.up
+        self.health[node] = health
+        if health.up:
+            self._up_s[node] = now
+        is_suspect = not health.up and now - self._up_s[node] < self._limits.suspect_s
+        changed = self._cluster.set_health(node, up=health.up, doubted=health.doubted, suspect=is_suspect)
+        if changed or was != health.up:
+            log.info("node_health_changed", node=node, up=health.up, doubted=health.doubted)
+        if was != health.up or known is None:
+            self._changed(node)
+
+    def _overdue(self, node: NodeId) -> None:
+        """An answer should have been here by now."""
+        self._late.add(node)
+        health = self.health.get(node)
+        if health is not None and health != doubt(health):
+            self._note(node, doubt(health))
 
     async def _healthy(self, node: NodeId) -> bool:
         answer = await self._ask(NodeRequest(node, "GET", "/health", content_type=None))
         return answer is not None and answer[0] == 200
 
     async def _ask(self, request: NodeRequest) -> tuple[int, bytes] | None:
-        deadline = asyncio.get_running_loop().time() + self._limits.probe_timeout_s
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._limits.probe_patience_s
+        timer = loop.call_later(self._limits.probe_timeout_s, self._overdue, request.node)
         try:
-            answer = await self._transport.send(request, deadline=deadline)
+            answer = await self._transport.send(replace(request, urgent=True), deadline=end)
         except NodeError:
+            if loop.time() >= end - _CLOCK_S:
+                self._silent.add(request.node)
             return None
+        finally:
+            timer.cancel()
         return answer.status, answer.body
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     # --- identity -----------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ def ask(up: str, shards=None, *, least=1, majority=False, groups=None, placement
     return admit(
         placement,
         shards,
-        writable=lambda node: node in up,
+        writable=lambda node, shard: node in up,
         group_of=lambda node: (groups or {}).get(node, 0),
         min_in_sync=least,
         majority=majority,

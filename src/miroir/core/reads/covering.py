@@ -7,11 +7,11 @@ more than it answers for gets a filter (design.md, D5), or shards with two repli
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from miroir.core.reserved import GHOST_FIELD, GHOST_MARK, SHARD_FIELD, encode_shard
-from miroir.core.topology import IndexView, NodeId, Snapshot
+from miroir.core.topology import IndexView, NodeId, ReplicaState, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +31,60 @@ class Covering:
     missing: tuple[int, ...]
 
 
+#: of a node: the lower, the rather it is asked; None: not at all
+Rank = Callable[[NodeId], int | None]
+
+SOUND, DOUBTED, SUSPECT = 0, 1, 2
+
+
+def by_health(snapshot: Snapshot, *, suspects: bool = False) -> Rank:
+    """Nodes that answer in time before those that are late, and those before `suspects`, if these at all."""
+
+    def rank(node: NodeId) -> int | None:
+        if node in snapshot.live:
+            return DOUBTED if node in snapshot.doubted else SOUND
+        return SUSPECT if suspects and node in snapshot.suspects else None
+
+    return rank
+
+
+def hopeless(snapshot: Snapshot, index: IndexView) -> list[int]:
+    """Shards without a whole replica on a node that answers, or may again in a moment: waiting does not help them."""
+    near = snapshot.live | snapshot.suspects
+    return [
+        shard
+        for shard, replicas in enumerate(index.placement)
+        if not any(state is ReplicaState.IN_SYNC and node in near for node, state in replicas.items())
+    ]
+
+
 def cover(
     snapshot: Snapshot,
     index: IndexView,
     *,
     rotation: int = 0,
-    failed: Collection[NodeId] = (),
     shards: Iterable[int] | None = None,
+    rank: Rank | None = None,
 ) -> Covering:
-    """Choose one readable replica per shard so that few nodes are asked.
+    """Choose one replica per shard so that few nodes are asked: among those that have everything, of the lowest rank.
 
-    `rotation` spreads equal choices over requests; `failed` nodes are left out; `shards` restricts the
-    question (a retry asks only for what a failed node owed), None meaning all of them.
+    `rotation` spreads equal choices over requests; `shards` restricts the question (a retry asks only for what
+    a failed node owed), None meaning all of them. Without a `rank` nodes go by their health, suspects left out.
 
     A single replica group is preferred when it covers everything: its nodes hold little besides what they
     answer for, so filters are short. Else greedy: the node that still answers for most shards, first.
     """
     wanted = range(index.shard_count) if shards is None else sorted(set(shards))
+    rank = rank or by_health(snapshot)
     readable: dict[int, tuple[NodeId, ...]] = {}
     missing = []
     for shard in wanted:
-        nodes = tuple(node for node in snapshot.readable(index, shard) if node not in failed)
-        if nodes:
-            readable[shard] = nodes
+        ranked = [
+            (place, node) for node in snapshot.current(index, shard) if (place := rank(node)) is not None
+        ]
+        if ranked:
+            best = min(place for place, _ in ranked)
+            readable[shard] = tuple(node for place, node in ranked if place == best)
         else:
             missing.append(shard)
     candidates = _within_one_group(snapshot, readable, rotation) or readable
@@ -125,8 +156,17 @@ def ghosts_only() -> str:
 
 def shard_filter(shards: Collection[int]) -> str:
     """A filter for the documents of exactly these shards, ascending."""
+    return _among("IN", shards)
+
+
+def not_in_shards(shards: Collection[int]) -> str:
+    """A filter for the documents of all other shards, and for ghosts."""
+    return _among("NOT IN", shards)
+
+
+def _among(operator: str, shards: Collection[int]) -> str:
     values = ", ".join(f'"{encode_shard(shard)}"' for shard in sorted(shards))
-    return f"{SHARD_FIELD} IN [{values}]"
+    return f"{SHARD_FIELD} {operator} [{values}]"
 
 
 def _without_ghosts(index: IndexView, shard_filter: str | None) -> str | None:
@@ -143,6 +183,4 @@ def _shard_filter(answers_for: Collection[int], holds: list[int]) -> str | None:
     excess = [shard for shard in holds if shard not in mine]
     if not excess:
         return None
-    operator, listed = ("NOT IN", excess) if len(excess) < len(mine) else ("IN", sorted(mine))
-    values = ", ".join(f'"{encode_shard(shard)}"' for shard in listed)
-    return f"{SHARD_FIELD} {operator} [{values}]"
+    return not_in_shards(excess) if len(excess) < len(mine) else shard_filter(mine)

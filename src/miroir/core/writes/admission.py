@@ -22,7 +22,7 @@ def admit(
     placement: Sequence[Mapping[str, ReplicaState]],
     shards: Collection[int] | None,
     *,
-    writable: Callable[[str], bool],
+    writable: Callable[[str, int], bool],
     group_of: Callable[[str], int],
     min_in_sync: int,
     majority: bool,
@@ -33,7 +33,7 @@ def admit(
     Args:
         placement: shard -> node -> state.
         shards: touched ones.
-        writable: whether a node is up and its lane of this index is not behind.
+        writable: whether a node is up and its replica of the shard is not behind.
         group_of: replica group of a node.
         min_in_sync: copies needed per shard.
         majority: also floor(RF/2)+1 of a group's copies, in at least one group.
@@ -43,7 +43,7 @@ def admit(
     degraded: list[int] = []
     for shard in range(len(placement)) if shards is None else sorted(shards):
         replicas = placement[shard]
-        good = [node for node, state in replicas.items() if state is ReplicaState.IN_SYNC and writable(node)]
+        good = [n for n, state in replicas.items() if state is ReplicaState.IN_SYNC and writable(n, shard)]
         wanted = Counter(group_of(n) for n, state in replicas.items() if state is not ReplicaState.RETIRING)
         enough = any(
             sum(group_of(node) == group for node in good) >= min(replication_factor, count) // 2 + 1

@@ -158,6 +158,10 @@ class Lane:
         undone = self.undone
         return undone is None or undone > op
 
+    def is_at(self, op: int) -> bool:
+        """Whether the node works on `op`, or will next."""
+        return any(request.first <= op <= request.last for request, _ in islice(self.accepted, 2))
+
     @property
     def undone(self) -> int | None:
         """The first op that has not ended (again) on the node, None when there is none."""

@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from miroir.core.records import LaneRecord
+
 NodeError = dict[str, Any]
 
 
@@ -69,6 +71,16 @@ def judge(
         stale={node: frozenset(mine) for node, mine in stale.items()},
         failed_shards=frozenset(failed),
     )
+
+
+def shards_behind(old: LaneRecord, missed: frozenset[int] | None) -> frozenset[int] | None:
+    """Shards in which a lane is behind once it missed an op that touches `missed` of its shards; None: all of them.
+
+    Its replicas of the others hold everything that any answer may show.
+    """
+    if missed is None or (old.lagging and old.behind is None):
+        return None
+    return missed | (old.behind or frozenset())
 
 
 def touched(members: Mapping[str, frozenset[int]], shards: Collection[int]) -> dict[str, frozenset[int]]:

@@ -16,7 +16,9 @@ class WriteLimits:
     min_in_sync_replicas: int = 1  #: live and in sync per touched shard, else 503
     write_quorum: Literal["in_sync", "majority"] = "in_sync"
     request_timeout_s: float = 60.0  #: one write request to one node
-    probe_timeout_s: float = 0.8
+    probe_timeout_s: float = 0.8  #: later answers are late: the node is asked where no other can answer
+    probe_patience_s: float = 10.0  #: without an answer by then it is down
+    suspect_s: float = 30.0  #: a node that went down is tried for so long where no other can answer
     probe_interval_s: float = 1.0
     failures_to_down: int = 3
     successes_to_up: int = 2

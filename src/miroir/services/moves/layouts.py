@@ -71,7 +71,7 @@ class Layouts:
             }
             lanes = {
                 (layout, node): msgspec.structs.replace(
-                    cluster.lanes.get((layout, node), LaneRecord()), lagging=True
+                    cluster.lanes.get((layout, node), LaneRecord()), lagging=True, behind=None
                 )
                 for node in behind
             }

@@ -198,7 +198,7 @@ class Operations:
             self._cluster.nodes[node.id] = node
             self._cluster.introduce(node)
             if node.lifecycle == NodeLifecycle.REMOVED:
-                self._cluster.set_live({NodeId(node.id): False})
+                self._cluster.set_health(NodeId(node.id), up=False)
             else:
                 self._joined(NodeId(node.id))
         self._cluster.publish()

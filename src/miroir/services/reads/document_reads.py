@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from miroir.core.hashing import shard_of
-from miroir.core.reads.covering import Share, cover
+from miroir.core.reads.covering import Share
 from miroir.core.reads.document_reads import (
     SORT_VALUES_HEADER,
     add_no_distances,
@@ -30,7 +30,7 @@ from miroir.core.topology import NodeId
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import DocumentGet, DocumentsQuery, FieldsQuery, JsonObject
 from miroir.services.reads.listing import LISTED_MAX
-from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter, incomplete
+from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter
 
 #: what each node showed
 Lists = list[list[JsonObject]]
@@ -110,11 +110,7 @@ class DocumentReads:
     def _owners(self, reading: Reading, ids: Sequence[str]) -> tuple[Share, ...]:
         """Only the shards that can hold these ids; at least one is asked, so that a bad request is refused."""
         count = reading.index.shard_count
-        shards = {shard_of(each, count) for each in ids} or {0}
-        covering = cover(reading.snapshot, reading.index, rotation=reading.rotation, shards=shards)
-        if covering.missing:
-            raise incomplete(reading.index, covering.missing)
-        return covering.shares
+        return self._scatter.owners(reading, {shard_of(each, count) for each in ids} or {0})
 
     async def get(self, reading: Reading, query: DocumentGet) -> dict[str, Any]:
         """One document by id. Raises ApiError document_not_found."""
@@ -158,12 +154,12 @@ class DocumentReads:
                 else Ask("/search", {"limit": 0, "filter": join_filters(share.shard_filter)})
             ),
         )
-        exact = {answer.share.shards: answer.value["estimatedTotalHits"] for answer in counts}
+        exact = {answer.share: answer.value["estimatedTotalHits"] for answer in counts}
         parts: list[dict[str, Any]] = []
         fields: dict[str, int] = {}
         for answer in answers:
             held = answer.value["numberOfDocuments"]
-            mine = exact.get(answer.share.shards, held)
+            mine = exact.get(answer.share, held)
             share = mine / held if held else 0.0
             part = {
                 key: round(value * share) for key, value in answer.value.items() if isinstance(value, int)

@@ -29,7 +29,7 @@ from miroir.meili.multi_search import inside
 from miroir.meili.search_kinds import asks_embedder
 from miroir.services.reads.federated_counts import FederationCounts, IndexCount
 from miroir.services.reads.ranked import Ranked, facet_sum
-from miroir.services.reads.scatter import Ask, Reading, Scatter
+from miroir.services.reads.scatter import Ask, Reading, Scatter, together
 from miroir.services.reads.search import IndexSearch, finish
 
 Open = Callable[[IndexView], Reading]
@@ -140,11 +140,8 @@ class FederatedSearch:
                 except ApiError as error:
                     return inside(shown_position(item, position), error)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = {position: group.create_task(one(position)) for position in run.order}
         results = {}
-        for position, task in tasks.items():
-            result = task.result()
+        for position, result in zip(run.order, await together(map(one, run.order)), strict=True):
             if isinstance(result, ApiError):
                 raise result
             results[position] = result

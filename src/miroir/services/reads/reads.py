@@ -1,14 +1,21 @@
-"""Every read route of the orchestrator. A request takes one snapshot and uses it to its end."""
+"""Every read route of the orchestrator. A request takes one snapshot and uses it to its end.
+
+Where that snapshot cannot answer, because nodes failed on the way or a replica is only about to be readable, the request
+begins anew on a later one, as long as there is hope and time. An answer never mixes two.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from miroir.core.topology import IndexView, Snapshot
+from miroir.core.reads.covering import hopeless
+from miroir.core.reads.failover import Trouble
+from miroir.core.topology import IndexView, NodeId, Snapshot
+from miroir.errors import without_frames
 from miroir.meili import filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import (
@@ -30,20 +37,40 @@ from miroir.ports.nodes import NodeTransport
 from miroir.services.reads.document_reads import DocumentReads
 from miroir.services.reads.facet_search import FacetSearch
 from miroir.services.reads.federated import FederatedSearch
-from miroir.services.reads.scatter import Reading, Scatter
+from miroir.services.reads.scatter import INCOMPLETE, Reading, Scatter, ShiftedError, together
 from miroir.services.reads.search import IndexSearch
 from miroir.services.reads.similar import Similar
 
 Answer = tuple[int, Any]
+T = TypeVar("T")
+
+#: pauses before a request begins anew
+_PAUSE_FIRST_S = 0.05
+_PAUSE_LAST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
-    """`timeout_s`: from a request's arrival to its last node answer. `parallel_queries`: of one multi-search."""
+    """`timeout_s`: from a request's arrival to its last node answer. `parallel_queries`: of one multi-search.
+
+    `late_s`: a node that has not answered by then gets a rival. `wait_s`: so long a request waits for replicas that may be
+    back in a moment.
+    """
 
     timeout_s: float = 30.0
     replica_rounds: int = 3
     parallel_queries: int = 8
+    late_s: float = 1.0
+    wait_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One attempt at a request. `trouble`: what the attempts before had with nodes."""
+
+    snapshot: Snapshot
+    deadline: float
+    trouble: Trouble = field(default_factory=Trouble)
 
 
 class Reads:
@@ -62,14 +89,21 @@ class Reads:
         limits: ReadLimits | None = None,
         on_round: Callable[[int, int], None] | None = None,
         is_enabled: Callable[[str], bool] = lambda feature: False,
+        trusted: Callable[[NodeId], Awaitable[bool]] | None = None,
     ) -> None:
-        """`is_enabled` tells experimental features."""
+        """`is_enabled` tells experimental features; `trusted` whether a node that is not live is still itself."""
         self._is_enabled = is_enabled
         self._snapshot = snapshot
         self._limits = limits or ReadLimits()
         self._request_uid = request_uid
         self._rotation = itertools.count()
-        self._scatter = Scatter(nodes, rounds=self._limits.replica_rounds, on_round=on_round)
+        self._scatter = Scatter(
+            nodes,
+            rounds=self._limits.replica_rounds,
+            on_round=on_round,
+            late_s=self._limits.late_s,
+            trusted=trusted,
+        )
         self._search = IndexSearch(self._scatter)
         self._facet_search = FacetSearch(self._scatter)
         self._similar = Similar(self._scatter)
@@ -80,30 +114,40 @@ class Reads:
         """GET and POST /indexes/{uid}/search."""
         started = _now()
         check_features(query, self._is_enabled)
-        reading = self._open(self._snapshot(), index_uid)
-        check_query(query)
-        result = await self._search.search(reading, query)
-        metadata = self._described(reading.index, query) if include_metadata else None
+
+        async def once(attempt: Try) -> tuple[dict[str, Any], Any]:
+            reading = self._open(attempt, index_uid)
+            check_query(query)
+            result = await self._search.search(reading, query)
+            return result, self._described(reading.index, query) if include_metadata else None
+
+        result, metadata = await self._steadily([index_uid], once)
         return 200, self._complete(result, started, metadata, shows_times=query.show_performance_details)
 
     async def multi_search(self, request: MultiSearch, *, include_metadata: bool = False) -> Answer:
         """POST /multi-search, federated or not."""
         started = _now()
-        snapshot = self._snapshot()
-        if request.federation is not None:
-            check_federation(request, self._is_enabled)
-            result = await self._federated.search(
-                snapshot.indexes, lambda index: self._reading(snapshot, index), request
-            )
-            metadata = [
-                self._described(snapshot.indexes[item.index_uid], item.search) for item in request.queries
-            ]
-            answer = self._complete(result, started, metadata if include_metadata else None)
-            return 200, answer | _times(started, is_shown=request.federation.show_performance_details)
-        results = await self._each(snapshot, request, include_metadata)
-        return 200, {"results": results}
+        uids = [item.index_uid for item in request.queries]
+        if request.federation is None:
+            return 200, {
+                "results": await self._steadily(
+                    uids, lambda attempt: self._each(attempt, request, include_metadata)
+                )
+            }
+        check_federation(request, self._is_enabled)
 
-    async def _each(self, snapshot: Snapshot, request: MultiSearch, include_metadata: bool) -> list[Any]:
+        async def once(attempt: Try) -> tuple[dict[str, Any], Any]:
+            indexes = attempt.snapshot.indexes
+            result = await self._federated.search(
+                indexes, lambda index: self._reading(attempt, index), request
+            )
+            return result, [self._described(indexes[item.index_uid], item.search) for item in request.queries]
+
+        result, metadata = await self._steadily(uids, once)
+        answer = self._complete(result, started, metadata if include_metadata else None)
+        return 200, answer | _times(started, is_shown=request.federation.show_performance_details)
+
+    async def _each(self, attempt: Try, request: MultiSearch, include_metadata: bool) -> list[Any]:
         """Independent searches, some at a time; the first that fails (in the order sent) fails the request."""
         gate = asyncio.Semaphore(self._limits.parallel_queries)
 
@@ -114,7 +158,7 @@ class Reads:
                 try:
                     check_item(request, position)
                     check_features(item.search, self._is_enabled)
-                    reading = self._open_inside(snapshot, item.index_uid, position)
+                    reading = self._open_inside(attempt, item.index_uid, position)
                     check_query(item.search)
                     result = await self._search.search(reading, item.search)
                 except ApiError as error:
@@ -124,9 +168,7 @@ class Reads:
             answer = self._complete(result, started, metadata, shows_times=shows_times)
             return {"indexUid": item.index_uid, **answer}
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(position)) for position in range(len(request.queries))]
-        results = [task.result() for task in tasks]
+        results = await together(map(one, range(len(request.queries))))
         for result in results:
             if isinstance(result, ApiError):
                 raise result
@@ -135,33 +177,34 @@ class Reads:
     async def facet_search(self, index_uid: str, query: FacetSearchQuery) -> Answer:
         """POST /indexes/{uid}/facet-search."""
         started = _now()
-        reading = self._open(self._snapshot(), index_uid)
-        result = await self._facet_search.search(reading, query)
+        result = await self._of(index_uid, lambda reading: self._facet_search.search(reading, query))
         result["processingTimeMs"] = _ms_since(started)
         return 200, result
 
     async def similar(self, index_uid: str, query: SimilarQuery) -> Answer:
         """GET and POST /indexes/{uid}/similar."""
         started = _now()
-        reading = self._open(self._snapshot(), index_uid)
-        result = await self._similar.search(reading, query)
+        result = await self._of(index_uid, lambda reading: self._similar.search(reading, query))
         result["processingTimeMs"] = _ms_since(started)
         return 200, result | _times(started, is_shown=query.show_performance_details)
 
     async def documents_list(self, index_uid: str, query: DocumentsQuery) -> Answer:
         """GET /indexes/{uid}/documents and POST .../documents/fetch."""
-        reading = self._open(self._snapshot(), index_uid)
-        filter_ = filters.parse(query.filter, "invalid_document_filter")
-        filters.check_features(filter_, self._is_enabled)
-        return 200, await self._documents.list(reading, query)
+
+        async def once(reading: Reading) -> dict[str, Any]:
+            filter_ = filters.parse(query.filter, "invalid_document_filter")
+            filters.check_features(filter_, self._is_enabled)
+            return await self._documents.list(reading, query)
+
+        return 200, await self._of(index_uid, once)
 
     async def document_get(self, index_uid: str, query: DocumentGet) -> Answer:
         """GET /indexes/{uid}/documents/{id}."""
-        return 200, await self._documents.get(self._open(self._snapshot(), index_uid), query)
+        return 200, await self._of(index_uid, lambda reading: self._documents.get(reading, query))
 
     async def fields(self, index_uid: str, query: FieldsQuery) -> Answer:
         """POST /indexes/{uid}/fields."""
-        found = await self._documents.fields(self._open(self._snapshot(), index_uid), query)
+        found = await self._of(index_uid, lambda reading: self._documents.fields(reading, query))
         page = Page(query.offset, query.limit)
         return 200, page_view(cut(found, page), page, len(found))
 
@@ -171,23 +214,70 @@ class Reads:
         Keys: numberOfDocuments, rawDocumentDbSize, avgDocumentSize, numberOfEmbeddings,
         numberOfEmbeddedDocuments, fieldDistribution. Not `isIndexing`: that is the task queue's to say.
         """
-        return await self._documents.stats(self._open(self._snapshot(), index_uid))
+        return await self._of(index_uid, self._documents.stats)
 
-    def _open(self, snapshot: Snapshot, index_uid: str) -> Reading:
-        index = snapshot.indexes.get(index_uid)
+    # --- attempts -----------------------------------------------------------------------------
+
+    async def _of(self, index_uid: str, read: Callable[[Reading], Awaitable[T]]) -> T:
+        """One read of one index."""
+
+        async def once(attempt: Try) -> T:
+            return await read(self._open(attempt, index_uid))
+
+        return await self._steadily([index_uid], once)
+
+    async def _steadily(self, uids: Sequence[str], once: Callable[[Try], Awaitable[T]]) -> T:
+        """What `once` answers, on as many snapshots as it takes, one after the other.
+
+        Raises ApiError: what is no failure of nodes, or miroir_index_incomplete when there is no hope or time left.
+        """
+        started = _now()
+        deadline = started + self._limits.timeout_s
+        give_up = min(deadline, started + self._limits.wait_s)
+        trouble = Trouble()
+        pause = _PAUSE_FIRST_S
+        while True:
+            try:
+                return await once(Try(self._snapshot(), deadline, trouble))
+            except ShiftedError as error:
+                without_frames(error)
+                if _now() >= deadline:
+                    raise ApiError(INCOMPLETE, "The nodes did not answer in time.") from None
+                continue  # each time there is more trouble known, so this ends
+            except ApiError as error:
+                without_frames(error)  # nothing may hold the snapshot while we wait
+                if error.code != INCOMPLETE or _now() + pause > give_up or self._is_hopeless(uids):
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSE_LAST_S)
+            trouble = Trouble(late=trouble.late)  # those that failed may have come back
+
+    def _is_hopeless(self, uids: Sequence[str]) -> bool:
+        """Whether some shard has no replica that may be readable in a moment."""
+        snapshot = self._snapshot()
+        indexes = [index for uid in uids if (index := snapshot.indexes.get(uid)) is not None]
+        return any(hopeless(snapshot, index) for index in indexes)
+
+    def _open(self, attempt: Try, index_uid: str) -> Reading:
+        index = attempt.snapshot.indexes.get(index_uid)
         if index is None:
             raise ApiError("index_not_found", f"Index `{index_uid}` not found.")
-        return self._reading(snapshot, index)
+        return self._reading(attempt, index)
 
-    def _open_inside(self, snapshot: Snapshot, index_uid: str, position: int) -> Reading:
+    def _open_inside(self, attempt: Try, index_uid: str, position: int) -> Reading:
         try:
-            return self._open(snapshot, index_uid)
+            return self._open(attempt, index_uid)
         except ApiError as error:
             raise inside(error, position) from error
 
-    def _reading(self, snapshot: Snapshot, index: IndexView) -> Reading:
-        deadline = _now() + self._limits.timeout_s
-        return self._scatter.open(snapshot, index, rotation=next(self._rotation), deadline=deadline)
+    def _reading(self, attempt: Try, index: IndexView) -> Reading:
+        return self._scatter.open(
+            attempt.snapshot,
+            index,
+            rotation=next(self._rotation),
+            deadline=attempt.deadline,
+            trouble=attempt.trouble,
+        )
 
     def _described(self, index: IndexView, query: SearchQuery) -> dict[str, Any]:
         """The `metadata` object of one query."""

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 from miroir.core.hashing import shard_of
-from miroir.core.reads.covering import cover
 from miroir.core.reads.merging import Hit, take_hits
 from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.search_plan import Kind, SearchPlan, join_filters, node_search, only, plan_search
@@ -28,7 +27,7 @@ from miroir.meili.codes import ApiError
 from miroir.meili.commands import Hybrid, SearchQuery, SimilarQuery
 from miroir.meili.document_ids import MAX_ID_BYTES
 from miroir.services.reads.listing import LISTED_MAX
-from miroir.services.reads.scatter import Ask, Builder, NodeRefusal, Reading, Scatter, incomplete
+from miroir.services.reads.scatter import Ask, Builder, NodeRefusal, Reading, Scatter
 from miroir.services.reads.search import shown
 
 #: the longest id there can be
@@ -131,11 +130,8 @@ class Similar:
         return bool(answers[0].value["estimatedTotalHits"])
 
     async def _ask_owner(self, reading: Reading, query: SimilarQuery, ask: Ask) -> list[Any]:
-        shard = shard_of(query.id, reading.index.shard_count)
-        covering = cover(reading.snapshot, reading.index, rotation=reading.rotation, shards=[shard])
-        if covering.missing:
-            raise incomplete(reading.index, covering.missing)
-        return await self._scatter.ask(reading, lambda _share, _origin: ask, shares=covering.shares)
+        owners = self._scatter.owners(reading, {shard_of(query.id, reading.index.shard_count)})
+        return await self._scatter.ask(reading, lambda _share, _origin: ask, shares=owners)
 
 
 def _asking(plan: SearchPlan) -> Builder:

@@ -15,7 +15,7 @@ from miroir.core.reads.projection import at_path
 from miroir.core.reads.search_plan import Matching, first_document, only, quoted, sequences
 from miroir.core.reserved import SEQ_FIELD
 from miroir.meili.facet_forms import normal_facet
-from miroir.services.reads.scatter import Ask, Reading, Scatter
+from miroir.services.reads.scatter import Ask, Reading, Scatter, together
 
 #: Values looked up for one answer; further ones are shown as the node with most of them does.
 _LOOKUPS_MAX = 50
@@ -58,9 +58,7 @@ class Speller:
             async with gate:
                 return await self._spelling(reading, field, text, counted)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(*doubt)) for doubt in doubts[:_LOOKUPS_MAX]]
-        return [task.result() for task in tasks]
+        return await together(one(*doubt) for doubt in doubts[:_LOOKUPS_MAX])
 
     async def _spelling(
         self, reading: Reading, field: str, text: str, counted: Sequence[Matching]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -229,9 +230,13 @@ class Completion:
         layout = next(iter(resolution.layouts), "")
         concerned = found.without_stale(layout, self._writer.concerned(op.id))
         absent = {
-            node for node in concerned if self.sights.absent(layout, node) or self.is_second(op.id, node)
+            node
+            for node in concerned
+            if self.sights.absent(layout, node, op.id) or self.is_second(op.id, node)
         }
         verdict = judge(concerned, self._outcomes.get(op.id, {}), absent=absent)
+        if verdict is not None and verdict.error is not None and resolution.action == Action.SETTINGS:
+            verdict = replace(verdict, stale={})  # who refused is right: the others get the settings before again
         if verdict is not None and resolution.error is not None:
             return Verdict(error=resolution.error, lagging=verdict.lagging, stale=verdict.stale)
         return verdict
@@ -246,11 +251,18 @@ class Completion:
             return
         read = resolution.layouts[0]
         for layout in resolution.layouts:
-            for node in self._writer.concerned(op.id, layout):
-                behind = node in verdict.lagging if layout == read else self.sights.absent(layout, node)
-                old = found.lanes.get((layout, node))
-                lagging = True if behind or (old is not None and old.lagging) else None
-                found.lanes[layout, node] = self.sights.record(layout, node, op.id, lagging=lagging)
+            for node, shards in self._writer.concerned(op.id, layout).items():
+                is_behind = (
+                    node in verdict.lagging if layout == read else self.sights.absent(layout, node, op.id)
+                )
+                found.lanes[layout, node] = self.sights.record(
+                    layout,
+                    node,
+                    op.id,
+                    lagging=True if is_behind else None,
+                    behind=shards,
+                    old=found.lanes.get((layout, node)),
+                )
         for node, shards in verdict.stale.items():
             log.warning("replica_went_stale", node=node, op=op.id, shards=len(shards))
             found.stale.setdefault(read, {}).setdefault(node, set()).update(shards)

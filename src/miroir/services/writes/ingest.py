@@ -212,11 +212,11 @@ class Ingest:
         if record is None:
             record = cluster.propose(limits.shards, limits.replication_factor)
 
-        def writable(node: str) -> bool:
+        def writable(node: str, shard: int) -> bool:
             if NodeId(node) not in cluster.live:
                 return False
             lane = None if physical is None else cluster.lanes.get((physical, node))
-            return lane is None or not lane.lagging
+            return lane is None or not lane.lagging or (lane.behind is not None and shard not in lane.behind)
 
         return admit(
             record.shards,

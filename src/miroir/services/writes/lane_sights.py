@@ -13,6 +13,7 @@ import structlog
 
 from miroir.core.records import LaneRecord, PlacementRecord
 from miroir.core.topology import ReplicaState
+from miroir.core.writes.task_state import shards_behind
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.services.cluster import Cluster
 from miroir.services.writes.lanes import Delivery
@@ -66,23 +67,45 @@ class LaneSights:
         """The node has lost its data; done once its replicas are stale."""
         return self._lost_nodes.setdefault(node, asyncio.get_running_loop().create_future())
 
-    def absent(self, physical: str, node: str) -> bool:
-        """Whether nobody waits for this lane."""
-        record = self._cluster.lanes.get((physical, node))
-        if record is not None and record.lagging:
-            return True
-        now_s = asyncio.get_running_loop().time()
-        return node not in self._cluster.live or self._delivery().stuck(physical, node, now_s)
+    def absent(self, physical: str, node: str, op: int) -> bool:
+        """Whether nobody waits for this lane to end `op`.
 
-    def record(self, physical: str, node: str, done: int, *, lagging: bool | None = None) -> LaneRecord:
+        One that lags is waited for again where its node is at it: else it might never catch up with steady writes.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if node not in self._cluster.live or self._delivery().stuck(physical, node, now_s):
+            return True
+        record = self._cluster.lanes.get((physical, node))
+        if record is None or not record.lagging:
+            return False
+        lane = self._delivery().lane(physical, node)
+        return lane is None or not lane.is_at(last_step(op))
+
+    def record(
+        self,
+        physical: str,
+        node: str,
+        done: int,
+        *,
+        lagging: bool | None = None,
+        behind: frozenset[int] | None = None,
+        old: LaneRecord | None = None,
+    ) -> LaneRecord:
         """What is stored of a lane. Never beyond `done`, the last op that ended: what a node did with later
-        ones must be found out again after a crash."""
-        old = self._cluster.lanes.get((physical, node), LaneRecord())
+        ones must be found out again after a crash.
+
+        `behind`: shards of an op that ended without this lane, which lags by that; None: all. `old`: the record before, where it
+        is not stored yet.
+        """
+        if old is None:
+            old = self._cluster.lanes.get((physical, node), LaneRecord())
         lane = self._delivery().lane(physical, node)
         reached = old.applied if lane is None else min(lane.applied, last_step(done))
         applied = max(old.applied, reached)
+        if lagging is None:
+            return msgspec.structs.replace(old, applied=applied)
         return msgspec.structs.replace(
-            old, applied=applied, lagging=old.lagging if lagging is None else lagging
+            old, applied=applied, lagging=lagging, behind=shards_behind(old, behind) if lagging else None
         )
 
     def look(self, found: Round, *, at_all: bool) -> None:
@@ -123,7 +146,7 @@ class LaneSights:
                 log.error("lane_cannot_replay", node=node, index=physical)
                 lane.lost = False  # the only copy: what it holds is all there is
                 track.wake.set()
-        elif lane.replaying and not lagging:
+        elif lane.replaying and (record is None or not lagging or record.behind is not None):
             log.warning("lane_replays", node=node, index=physical)
             found.lanes[key] = self.record(physical, node, last, lagging=True)
         elif lagging and key not in found.lanes and self._caught_up(physical, node):
