@@ -21,8 +21,12 @@ from miroir.core.reserved import SEQ_FIELD, decode_seq
 from miroir.core.topology import NodeId
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.engine.embedded import Engine, Options, open_engine
+from miroir.engine.outcome import Outcome, failed
+from miroir.engine.task_queue import Chosen
+from miroir.meili.codes import ApiError
 from miroir.meili.edge import Edge
 from miroir.meili.http import HttpReply, HttpRequest
+from miroir.meili.tasks import Task
 from miroir.ports.nodes import NodeTransport
 from miroir.services.writes.writes import WritePath
 from tests.support.faults import FaultRates, FaultyTransport, Network
@@ -61,6 +65,13 @@ class SmallCluster:
         for name in self.down:
             self.nodes.attach(NodeId(name), self.engines[name].edge)
         self.down.clear()
+
+    def no_room(self, *names: str) -> None:
+        """The disks of these nodes are full, and of no others: every task fails, and nothing of it is kept."""
+        for name, engine in self.engines.items():
+            vars(engine.scheduler).pop("_execute", None)
+            if name in names:
+                engine.scheduler._execute = _refuse  # type: ignore[method-assign]
 
     def now_ns(self) -> int:
         self.clock_ns += 1000
@@ -200,3 +211,8 @@ class SmallCluster:
             document_id: {k: v for k, v in d.items() if not k.startswith("_miroir_")}
             for document_id, d in merged.items()
         }
+
+
+async def _refuse(chosen: Chosen, tasks: list[Task]) -> Outcome:
+    full = ApiError("no_space_left_on_device", "No space left on device (os error 28)")
+    return Outcome(tasks=[failed(task, full) for task in tasks])

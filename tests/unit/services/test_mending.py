@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from miroir.core.writes.sequencing import BookDelta
 from miroir.core.writes.vocabulary import is_ghost_id
 from miroir.services.writes import resolver
 from tests.support.virtual_time import run_virtual
-from tests.unit.services.small_cluster import SmallCluster
+from tests.unit.services.small_cluster import LIMITS, SmallCluster
 from tests.unit.services.test_exact import EXACT, check
 from tests.unit.services.test_writes import docs, in_cluster
 
@@ -167,3 +168,82 @@ def test_more_names_than_an_index_may_have_are_refused_before_any_node_gets_a_pa
         assert await agrees(c, "m") == {"1": docs(1)[0]}
 
     in_cluster(tmp_path, story)
+
+
+def shown_by(c, uid, key):
+    """A setting as each node has it."""
+    physical = c.writes.cluster.snapshot().indexes[uid].physical_uid
+    return [c.engines[name].scheduler.catalog[physical].index.settings[key] for name in c.names]
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_refused_settings_are_taken_back_everywhere_and_the_next_ones_are_judged_alone(tmp_path, crashes):
+    """One document is no point: nodes that hold it refuse, the others took the settings already."""
+    cluster = SmallCluster(tmp_path / "miroir.db")
+
+    async def refused():
+        await cluster.live()
+        batch = [d | {"_geo": "nowhere"} if d["id"] == 5 else d for d in docs(*range(20))]
+        await cluster.done("POST", "/indexes/m/documents", batch)
+        task = await cluster.done("PATCH", "/indexes/m/settings", {"filterableAttributes": ["_geo"]})
+        assert task["error"]["code"] == "invalid_document_geo_field"
+
+    async def others():
+        await cluster.live()
+        task = await cluster.done("PATCH", "/indexes/m/settings", {"stopWords": ["the"]})
+        assert task["status"] == "succeeded"
+        assert (await cluster.get("/indexes/m/settings"))["filterableAttributes"] == []
+        for uid in [await cluster.write("POST", "/indexes/m/documents", docs(n)) for n in range(20, 25)]:
+            assert (await cluster.wait(uid))["status"] == "succeeded"
+        await asyncio.sleep(5)
+        await cluster.quiet()
+        assert all("_geo" not in rules for rules in shown_by(cluster, "m", "filterableAttributes"))
+        assert len(cluster.merged("m")) == 25
+        view = cluster.writes.cluster.snapshot().indexes["m"]
+        states = {state for replicas in view.placement for state in replicas.values()}
+        assert states == {ReplicaState.IN_SYNC}, "who refused what failed is right"
+
+    async def main():
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(cluster.running_nodes())
+            async with cluster.orchestrator():
+                await refused()
+                if not crashes:
+                    await others()
+            if crashes:
+                async with cluster.orchestrator():
+                    await others()
+
+    run_virtual(main())
+
+
+def test_nodes_with_refused_settings_are_set_right_though_nobody_writes(tmp_path):
+    async def story(c):
+        await c.done("POST", "/indexes/m/documents", [*docs(*range(20)), {"id": 77, "_geo": "nowhere"}])
+        task = await c.done("PATCH", "/indexes/m/settings", {"sortableAttributes": ["_geo"]})
+        assert task["status"] == "failed"
+        await asyncio.sleep(5)
+        assert all("_geo" not in rules for rules in shown_by(c, "m", "sortableAttributes"))
+
+    in_cluster(tmp_path, story)
+
+
+def test_a_clearing_that_a_node_refuses_can_be_repeated(tmp_path):
+    """Without a second copy: documents of one node stay, and are known to be there."""
+
+    async def story(c):
+        await c.done("POST", "/indexes/m/documents", docs(*range(40)))
+        c.no_room("b")
+        task = await c.done("DELETE", "/indexes/m/documents")
+        assert task["status"] == "failed"
+        c.no_room()
+        left = await agrees(c, "m")
+        assert 0 < len(left) < 40
+        await c.done("POST", "/indexes/m/documents", docs(100, 101))
+        assert len(c.merged("m")) == len(left) + 2, "numbers in use are not given twice"
+        task = await c.done("DELETE", "/indexes/m/documents")
+        assert task["status"] == "succeeded"
+        assert task["details"]["deletedDocuments"] == len(left) + 2
+        assert c.merged("m") == {}
+
+    in_cluster(tmp_path, story, limits=replace(LIMITS, replication_factor=1))

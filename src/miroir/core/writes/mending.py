@@ -20,11 +20,12 @@ _UNSEEN = frozenset({"_vectors"})
 
 
 class MendingRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An op that nodes refused, until the book follows what they hold."""
+    """An op that nodes refused, until the book and the catalogue follow what they hold."""
 
     physical: str
-    ids: list[str]  #: documents the op would have changed
+    ids: list[str] | None  #: documents the op would have changed; None: every one of the index
     whole: bool  #: every shard refused it, so that it left nothing
+    settings: bool = False  #: what is refused are settings: those before are to be had everywhere again
 
 
 @dataclass(frozen=True, slots=True)

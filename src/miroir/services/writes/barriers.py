@@ -169,6 +169,13 @@ class Barriers:
                 vocabulary.put(decode_seq(document.pop(SEQ_FIELD)), document, merge=False)
         return vocabulary
 
+    async def every_id(self, view: IndexView) -> list[str] | None:
+        """Ids of all documents that nodes hold of an index; None when some shard cannot be read now."""
+        try:
+            return await self._matching(view, None)
+        except ApiError:
+            return None
+
     async def _matching(self, view: IndexView, wanted: Any) -> list[str] | None:
         """Ids of what matches; of an index without a primary key none, but its nodes still judge the filter."""
         covering = cover(self._cluster.snapshot(), view, rotation=self._rng.randrange(64))

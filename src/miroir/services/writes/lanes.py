@@ -133,6 +133,11 @@ class Delivery:
         for track in self.tracks.of_index(physical):
             track.wake.set()
 
+    def suspect(self, physical: str) -> None:
+        """Nodes may have other settings of the index than they should."""
+        for track in self.tracks.of_index(physical):
+            self.tracks.suspects[physical, track.node] = track
+
     def wake_node(self, node: NodeId) -> None:
         """The node is reachable again."""
         for track in self.tracks.of_node(node):

@@ -1,12 +1,15 @@
-"""After an op that nodes refused in part: the book, the counts and the replicas made to agree again.
+"""After an op that nodes refused, some of them or all: the book, the catalogue and the replicas made to agree again.
 
 The op is noted in the transaction that ends its task, so that a crash forgets nothing. Then, with the index held and
-everything sequenced applied, its documents are read from a covering set and the book follows what is there.
+everything sequenced applied, its documents are read from a covering set and the book follows what is there. Settings are
+taken back: the next op finds those that readers see, and nodes that took the new ones are set right like any others that
+drifted (`drift.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -36,6 +39,10 @@ _PAUSE_S = 1.0
 _LOOK_S = 0.02
 
 
+async def _nothing(view: IndexView) -> list[str] | None:
+    return []
+
+
 class Mending:
     """Remembers refused ops; one loop settles them."""
 
@@ -48,6 +55,11 @@ class Mending:
         self._sequencer = sequencer
         self._pages = pages
         self._wake = asyncio.Event()
+        #: ids of all documents that nodes hold of an index; None when some shard cannot be read now
+        self.everything: Callable[[IndexView], Awaitable[list[str] | None]] = _nothing
+        self.drifted: Callable[[str], None] = lambda layout: (
+            None
+        )  #: nodes may have other settings than they should
         self.open_records: dict[int, MendingRecord] = {}
 
     def open(self) -> None:
@@ -65,14 +77,21 @@ class Mending:
     def record(self, op: OpRecord, resolution: Resolution, verdict: Verdict) -> MendingRecord | None:
         """What is to be settled after an op; None when nodes did what the sequencer expected."""
         refused = verdict.error is not None and resolution.error is None
-        if not refused or resolution.physical is None or resolution.action not in (Action.ADD, Action.DELETE):
+        physical, action = resolution.physical, resolution.action
+        if not refused or physical is None:
+            return None
+        if action == Action.SETTINGS:
+            return MendingRecord(physical=physical, ids=[], whole=False, settings=True)
+        if action == Action.CLEAR:
+            return MendingRecord(physical=physical, ids=None, whole=False)
+        if action not in (Action.ADD, Action.DELETE):
             return None
         ids = list(resolution.ids)
-        if resolution.action == Action.ADD and resolution.primary_key is not None:
+        if action == Action.ADD and resolution.primary_key is not None:
             documents = self._log.payload(op.id) or []
             ids.extend(document_ids(documents, resolution.primary_key))
         whole = verdict.failed_shards.issuperset(resolution.shards)
-        return MendingRecord(physical=resolution.physical, ids=list(dict.fromkeys(ids)), whole=whole)
+        return MendingRecord(physical=physical, ids=list(dict.fromkeys(ids)), whole=whole)
 
     @staticmethod
     def store(tx: Tx, records: dict[int, MendingRecord]) -> None:
@@ -122,42 +141,68 @@ class Mending:
     async def _settle(self, physical: str) -> None:
         records = {op: record for op, record in self.open_records.items() if record.physical == physical}
         view = next((v for v in self._cluster.snapshot().indexes.values() if v.key == physical), None)
-        ids = list(dict.fromkeys(one for record in records.values() for one in record.ids))
-        held: dict[str, dict[str, Any]] | None = {}
-        if view is not None:
-            held = await self._held(view, ids)
-        if held is None:
-            return
-        whole = all(record.whole for record in records.values())
 
         def settled(tx: Tx) -> None:
             tx.delete_many(Table.META, ((_PREFIX, op) for op in records))
 
         if view is None:
             await persist(self._store, settled)  # the index is gone
-        else:
-            await self._sequencer.mend(physical, ids, held, left_nothing=whole, also=settled)
+        elif not await self._follow(view, list(records.values()), settled):
+            return
         for op in records:
             self.open_records.pop(op, None)
-        log.info("refused_ops_settled", index=physical, ops=len(records), kept=len(held))
+        log.info("refused_ops_settled", index=physical, ops=len(records))
+
+    async def _follow(
+        self, view: IndexView, records: list[MendingRecord], settled: Callable[[Tx], None]
+    ) -> bool:
+        """Bring book and catalogue to what there is; False when some shard cannot be read now."""
+        ids = await self._ids(view, records)
+        if ids is None:
+            return False
+        whole = all(record.whole for record in records)
+        for start in range(0, len(ids), PAGE):
+            page = ids[start : start + PAGE]
+            held = await self._held(view, page)
+            if held is None:
+                return False
+            await self._sequencer.mend(view.key, page, held, left_nothing=whole)
+        if any(record.settings for record in records):
+            await self._sequencer.take_back_settings(view.key)
+            for layout in self._cluster.sequenced.indexes[view.key].layouts:
+                self.drifted(layout)
+        await persist(self._store, settled)
+        return True
+
+    async def _ids(self, view: IndexView, records: list[MendingRecord]) -> list[str] | None:
+        """Documents in doubt, each once: those that ops would have changed, or all that nodes hold."""
+        ids: dict[str, None] = {}
+        for record in records:
+            if record.ids is not None:
+                ids.update(dict.fromkeys(record.ids))
+                continue
+            held = await self.everything(view)
+            if held is None:
+                return None
+            ids.update(dict.fromkeys(held))
+        return list(ids)
 
     async def _held(self, view: IndexView, ids: list[str]) -> dict[str, dict[str, Any]] | None:
-        """Those of the documents that exist, by id; None when some shard cannot be read now."""
+        """Those of a page of documents that exist, by id; None when some shard cannot be read now."""
         state = self._cluster.sequenced.indexes.get(view.key)
         if state is None or state.primary_key is None:
             return {}
         found: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(ids), PAGE):
-            covering = cover(self._cluster.snapshot(), view, rotation=0)
-            if covering.missing:
+        covering = cover(self._cluster.snapshot(), view, rotation=0)
+        if covering.missing:
+            return None
+        holder = {shard: share.node for share in covering.shares for shard in share.shards}
+        wanted: dict[NodeId, list[str]] = {}
+        for one in ids:
+            wanted.setdefault(holder[shard_of(one, view.shard_count)], []).append(one)
+        for node, mine in sorted(wanted.items()):
+            answer = await self._pages.fetch(view, node, {"ids": mine, "limit": len(mine)})
+            if answer is None or isinstance(answer, ApiError):
                 return None
-            holder = {shard: share.node for share in covering.shares for shard in share.shards}
-            wanted: dict[NodeId, list[str]] = {}
-            for one in ids[start : start + PAGE]:
-                wanted.setdefault(holder[shard_of(one, view.shard_count)], []).append(one)
-            for node, mine in sorted(wanted.items()):
-                answer = await self._pages.fetch(view, node, {"ids": mine, "limit": len(mine)})
-                if answer is None or isinstance(answer, ApiError):
-                    return None
-                found.update(zip(document_ids(answer, state.primary_key), answer, strict=True))
+            found.update(zip(document_ids(answer, state.primary_key), answer, strict=True))
         return found

@@ -147,7 +147,6 @@ class Sequencer:
         held: Mapping[str, Mapping[str, Any]],
         *,
         left_nothing: bool,
-        also: Callable[[Tx], None],
     ) -> None:
         """The book and both catalogues follow what nodes hold of `ids`. The caller holds the index, and everything
         sequenced has ended. `left_nothing`: the refused ops did not give the index its primary key either."""
@@ -181,11 +180,21 @@ class Sequencer:
                 vocabulary_changes.store(tx)
                 for which, applied in rows:
                     store_applied(tx, which, applied)
-                also(tx)
 
             await persist(self._store, store)
             self.books.committed()
             cluster.publish()
+
+    async def take_back_settings(self, physical: str) -> None:
+        """The next op finds the settings that readers see. The caller holds the index, and everything sequenced has ended."""
+        async with self._turn:
+            catalogue = self._cluster.sequenced
+            shown = self._cluster.visible.indexes.get(physical)
+            if shown is None or physical not in catalogue.indexes:
+                return
+            change = IndexChange(settings=shown.settings, exact=shown.exact)
+            applied = catalogue.apply(CatalogueChange(indexes={physical: change}), now_ns=self._now_ns())
+            await persist(self._store, lambda tx: store_applied(tx, SEQUENCED, applied))
 
     def _is_held(self, op: OpRecord) -> bool:
         names = self._cluster.sequenced.names

@@ -131,6 +131,8 @@ class WritePath:
         self.completion.is_second = self.rollouts.is_second
         self.completion.on_commit = self.rollouts.end
         self.completion.mending = self.mending
+        self.mending.everything = self.barriers.every_id
+        self.mending.drifted = self.delivery.suspect
         self.completion.delivery = self.delivery
         self.barriers.sequencer = self.sequencer
         self.barriers.trusted = self.leftovers.trusted = self.prober.is_itself
