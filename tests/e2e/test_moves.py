@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
+import re
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from miroir.core.reserved import SHARD_FIELD, decode_shard
 from tests.support.growing import operation_end, start_node
 from tests.support.library import STILL, Library
 from tests.support.processes import RealCluster, engines, eventually, real_cluster
@@ -84,34 +87,65 @@ async def _grow(directory: Path) -> None:
 
 
 def _served(cluster: RealCluster) -> dict[str, list[str]]:
-    """Paths of documents that each node was asked for, by its access log, in order."""
+    """What each node was asked of documents, by its access log, in order."""
     found = {}
     for node in cluster.node_ids():
         logs = [path for path in cluster.directory.rglob(f"*{node}.log") if path.is_file()]
         assert logs, node
         lines = [line for path in logs for line in path.read_text("utf-8", "replace").splitlines()]
-        found[node] = [
-            line for line in lines if line.startswith("GET /indexes/miroir-0") and "/documents/" in line
-        ]
+        found[node] = [line for line in lines if line.split()[1:2] and _READ.fullmatch(line.split()[1])]
+    return found
+
+
+_READ = re.compile(r"/multi-search|/indexes/miroir-0\d+/(search|facet-search|similar|documents/.+)")
+_SHARDS = re.compile(rf"{SHARD_FIELD} (NOT )?IN \[([^\]]*)\]")
+
+
+def _asked_shards(line: str) -> set[int]:
+    """Shards that a line of an access log says the node was to answer for, where it names them."""
+    found: set[int] = set()
+    for excluded, listed in _SHARDS.findall(
+        json.dumps(json.loads(line[line.index("[") :]), ensure_ascii=False)
+    ):
+        if not excluded:
+            found.update(decode_shard(one.strip(' "\\')) for one in listed.split(","))
     return found
 
 
 async def _old_owners_are_not_asked(cluster: RealCluster) -> None:
-    """Every document that stays is asked for: only of nodes that hold its shard now, as their access logs say."""
+    """Every kind of read goes only to nodes that hold the shard now, as their access logs say.
+
+    What a node does not name it is asked of all that it holds: which is nothing of what it gave up.
+    """
     before = _served(cluster)
     for number in list(range(STILL)) * 2:
         assert (await cluster.ask("GET", f"/indexes/films/documents/{number}"))[0] == 200
-    holders: dict[str, set[str]] = {}
-    for node in cluster.node_ids():
-        for documents in (await shards_on(cluster, node)).values():
-            for key in documents:
-                holders.setdefault(key, set()).add(node)
+    for number in range(30):
+        search = {"q": f"film {number}", "filter": "genre = kept", "limit": 5}
+        for path, body in (
+            ("/indexes/films/search", search),
+            ("/multi-search", {"queries": [{"indexUid": "films", **search}]}),
+            ("/indexes/films/facet-search", {"facetName": "genre", "facetQuery": "k"}),
+            ("/indexes/films/documents/fetch", {"filter": "genre = kept", "limit": 3, "offset": number}),
+            ("/indexes/films/documents/fetch", {"ids": [str(number), str(number + 1)]}),
+        ):
+            assert (await cluster.ask("POST", path, body))[0] == 200
+    held = {node: await shards_on(cluster, node) for node in cluster.node_ids()}
     asked = {node: lines[len(before[node]) :] for node, lines in _served(cluster).items()}
-    assert sum(map(len, asked.values())) == 2 * STILL
-    assert asked["node-4"], "the new node answers for what it took"
+    named = 0
     for node, lines in asked.items():
-        wrong = [line for line in lines if node not in holders[line.split()[1].rpartition("/")[2]]]
-        assert not wrong, f"{node} was asked for what it gave up: {wrong[:3]}"
+        assert lines, f"{node} answers for what it holds"
+        shards = {shard for (_, shard), documents in held[node].items() if documents}
+        keys = {key for documents in held[node].values() for key in documents}
+        for line in lines:
+            if "[" in line:
+                mine = _asked_shards(line)
+                named += SHARD_FIELD in line
+                assert mine <= shards, f"{node} was asked for shards {sorted(mine - shards)}: {line}"
+            else:
+                key = line.split()[1].rpartition("/")[2]
+                assert key in keys, f"{node} was asked for what it gave up: {line}"
+    assert named > 100, "filters were seen"
 
 
 def test_a_cluster_grows_under_reads_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import uvicorn
 
+from miroir.engine.access_log import AccessLog
 from miroir.engine.embedded import Engine, Options, open_engine
 from miroir.engine.errors import EngineError
 from miroir.engine.memory import settle, spare_full_collections
 from miroir.engine.webhook_delivery import WebhookDelivery
-from miroir.meili.asgi import DEFAULT_MAX_BODY_BYTES, RequestEnd, asgi_app
+from miroir.meili.asgi import DEFAULT_MAX_BODY_BYTES, asgi_app
 from miroir.meili.http import HttpRequest
 from miroir.meili.tasks import Task
 
@@ -61,7 +62,7 @@ async def serve_node(
         features: experimental features that are on from the start.
         max_body_bytes: larger bodies are refused.
         dump: a dump to start from, when `data_dir` is empty.
-        access_log: print every request when it has ended; paths hold ids of documents.
+        access_log: print every request when it has ended; paths, filters and ids are what clients asked for.
         on_ready: called once when connections are accepted.
 
     Raises:
@@ -73,10 +74,9 @@ async def serve_node(
     spare_full_collections()
     config = uvicorn.Config(
         asgi_app(
-            engine.edge,
+            AccessLog(engine.edge, _print_line) if access_log else engine.edge,
             max_body_bytes=max_body_bytes,
             clock=time.monotonic,
-            on_end=_print_request if access_log else None,
         ),
         host=host,
         port=port,
@@ -126,8 +126,8 @@ async def _tell_when_ready(server: uvicorn.Server, on_ready: Callable[[], None])
     on_ready()
 
 
-def _print_request(end: RequestEnd) -> None:
-    print(f"{end.method} {end.path} {end.status}", flush=True)  # noqa: T201
+def _print_line(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - what it was asked for
 
 
 def _print_error(request: HttpRequest, error: Exception) -> None:
