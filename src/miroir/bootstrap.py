@@ -167,7 +167,7 @@ def build(
         trusted=writes.prober.is_itself,
     )
     moving = Moving(store, transport, writes, limits=move_limits(config), rng=rng)
-    moving.on_incident = lambda node: metrics.replica_incidents_total.labels(node).inc()
+    count_moves(metrics, moving)
     writes.on_task_end(lambda tasks: note_ends(metrics, tasks))
     backend = OrchestratorBackend(
         watched(read_handlers(reads), writes.readers),
@@ -179,7 +179,7 @@ def build(
     )
     admin = Admin(
         writes.cluster.snapshot,
-        lambda: observe(writes, transport.sightings),
+        lambda: observe(writes, transport.sightings, moving.sight()),
         metrics,
         shape=lambda: Shape(config.shards, writes.cluster.replication_factor or config.replication_factor),
         admin_key=_reveal(config.admin_api_key),
@@ -201,6 +201,20 @@ def build(
         ),
     )
     return Orchestrator(config, writes, moving, reads, front, metrics, app)
+
+
+def count_moves(metrics: Metrics, moving: Moving) -> None:
+    """Count what moves, and what had to be set right."""
+
+    def copied(documents: int, size_bytes: int) -> None:
+        metrics.documents_copied_total.inc(documents)
+        metrics.copied_bytes_total.inc(size_bytes)
+
+    moving.on_incident = lambda node: metrics.replica_incidents_total.labels(node).inc()
+    moving.copier.copied = copied
+    moving.patrol.compared = metrics.replicas_compared_total.inc
+    moving.check.repaired = metrics.layout_documents_repaired_total.inc
+    moving.resharding.switched = lambda to: metrics.layout_switches_total.labels(to).inc()
 
 
 def dump_folder(config: Config) -> Path:
@@ -257,6 +271,8 @@ def move_limits(config: Config) -> MoveLimits:
         reader_timeout_s=config.server.request_timeout_ms / 1000,
         slow_ms=moves.back_off_ms,
         retention_s=moves.reshard_retention_s,
+        scrub_interval_s=moves.scrub_interval_s,
+        scrub_documents_per_s=moves.scrub_documents_per_s,
     )
 
 

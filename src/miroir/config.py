@@ -190,6 +190,10 @@ class RebalancerConfig(_Section, frozen=True):
     barrier_s: Annotated[float, _about("longest wait of writes for a copy's switch", gt=0)] = 5.0
     attempts_max: Annotated[int, _about("attempts until a copy that differs is given up", ge=1)] = 10
     reshard_retention_s: Annotated[float, _about("the layout before a reshard is kept", ge=0)] = 86_400
+    scrub_interval_s: Annotated[
+        float, _about("all replicas are compared with each other so often; 0: only when asked", ge=0)
+    ] = 86_400.0
+    scrub_documents_per_s: Annotated[float, _about("read of a replica for that; 0: no bound", ge=0)] = 500.0
 
 
 class TaskStoreConfig(_Section, frozen=True):
@@ -360,7 +364,7 @@ def _from_text(target: tuple[str, ...], text: str) -> Any:
     kind: Any = Config
     for key in target:
         kind = section_fields(kind).get(key) if _is_section(kind) else None
-    if kind is str or kind is Secret or _is_choice(kind):
+    if kind is str or kind is Secret or get_origin(kind) is Literal:
         return text
     try:
         return yaml.safe_load(text)
@@ -390,10 +394,6 @@ def _bare(hint: Any) -> Any:
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, _Section)
-
-
-def _is_choice(kind: Any) -> bool:
-    return get_origin(kind) is Literal
 
 
 def _refuse_unknown(value: Any, kind: Any, path: str) -> None:

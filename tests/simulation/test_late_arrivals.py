@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ from miroir.core.writes.ops import shards_tag
 from miroir.meili.http import HttpRequest
 from miroir.services.moves.copier import Copier
 from miroir.services.moves.late import LateArrivals
-from tests.simulation.test_moves import Shelf
+from tests.simulation.test_moves import STILL, Shelf
 from tests.support.moving import add_node, assert_consistent, moving_cluster, operations, placement_of, settle
 from tests.support.sim_cluster import NODE_KEY, Shape, SimCluster
 from tests.support.virtual_time import run_virtual
@@ -127,6 +128,86 @@ def test_what_arrives_between_comparison_and_switch_keeps_readers_away() -> None
             assert operations(cluster).all[begun.id].copies_again == 1, (
                 "it was compared once more, and copied"
             )
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    run_virtual(main())
+
+
+async def _lies(cluster: SimCluster, node: str, physical: str, shard: int) -> int:
+    wanted = {"filter": shard_filter([shard]), "limit": 0}
+    found = await cluster.nodes[node].ask("POST", f"/indexes/{physical}/documents/fetch", wanted)
+    return int(found["total"])
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("nobody_sees_it", [False, True])
+def test_a_page_that_comes_to_a_node_without_its_shard_goes_again(factor: int, nobody_sees_it: bool) -> None:
+    """A node is asked without a filter where it has what it answers for: it would show the documents twice."""
+
+    async def main() -> None:
+        rng = random.Random(8)
+        async with moving_cluster(Shape(nodes=3, replication_factor=factor, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(120)
+            physical = cluster.orchestrator.writes.cluster.visible.names["films"]
+            await cluster.until("quiet", cluster.is_quiet)
+            (placed,) = placement_of(cluster).values()
+            node, shard = next(
+                (n, s) for s, r in enumerate(placed) for n in sorted(cluster.nodes) if n not in r
+            )
+            path = f"/indexes/{physical}/documents"
+            page = {"filter": shard_filter([shard]), "limit": 3}
+            found = await cluster.nodes[min(placed[shard])].ask("POST", f"{path}/fetch", page)
+            if nobody_sees_it:
+                await cluster.crash_orchestrator()
+            await _send(cluster, node, "POST", path, found["results"], shards_tag("copy", [shard]))
+            await cluster.nodes[node].engine.drain()
+            assert await _lies(cluster, node, physical, shard) == 3
+            if nobody_sees_it:
+                await cluster.start_orchestrator()
+                await cluster.until("it is back", cluster.all_live)
+            await asyncio.sleep(90.0 if nobody_sees_it else 5.0)
+            assert not await _lies(cluster, node, physical, shard)
+            await settle(cluster)
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    run_virtual(main())
+
+
+def test_what_happened_while_no_orchestrator_ran_is_found_by_the_patrol() -> None:
+    """An old page comes to a replica that is read: nobody asks for a comparison, and it is found."""
+
+    async def main() -> None:
+        rng = random.Random(9)
+        async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(120)
+            physical = cluster.orchestrator.writes.cluster.visible.names["films"]
+            await cluster.until("quiet", cluster.is_quiet)
+            (placed,) = placement_of(cluster).values()
+            await cluster.crash_orchestrator()
+            still = {shard_of(str(number), 8): number for number in range(STILL)}  # which nobody writes
+            for shard, number in list(still.items())[:2]:
+                node = cluster.nodes[max(placed[shard])]
+                path = f"/indexes/{physical}/documents"
+                found = await node.ask("POST", f"{path}/fetch", {"ids": [number]})
+                old = {**found["results"][0], "title": "as it was"}
+                await _send(cluster, str(node.id), "POST", path, [old], shards_tag("copy", [shard]))
+                await node.engine.drain()
+            await cluster.start_orchestrator()
+            await cluster.until("it is back", cluster.all_live)
+            patrol = cluster.orchestrator.moving.patrol
+            async with asyncio.TaskGroup() as group:
+                done = asyncio.Event()
+                group.create_task(shelf.write_until(done))
+                await cluster.until(
+                    "a round ended", lambda: patrol.state.round_ended_at is not None, within_s=180
+                )
+                done.set()
+            assert patrol.state.differed == 2
+            assert patrol.state.replicas >= 12
+            await settle(cluster)
+            await cluster.until("quiet", cluster.is_quiet)
             await assert_consistent(cluster, {"films": shelf.documents})
 
     run_virtual(main())

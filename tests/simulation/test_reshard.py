@@ -307,6 +307,14 @@ def test_a_plan_shows_what_it_would_take_and_what_cannot_be_is_refused() -> None
         busy = await ask("indexes/films/reshard", {"shards": 6}, 409)
         assert f"/_miroir/operations/{begun['operation']}/cancel" in busy["message"]
         await until_read(cluster, 8)
+        told = (await cluster.ask("GET", "/_miroir/metrics", headers={"x-admin-key": "an-admin-key"})).body
+        for line in (
+            'miroir_operations{kind="reshard",state="running"} 1.0',
+            'miroir_layouts{state="kept"} 1.0',
+            'miroir_layout_switches_total{to="new"} 1.0',
+            f"miroir_documents_copied_total {plan['planned']['documents']}.0",
+        ):
+            assert line in told, told
         shown = await cluster.ask(
             "GET", f"/_miroir/operations/{begun['operation']}", headers={"x-admin-key": "an-admin-key"}
         )

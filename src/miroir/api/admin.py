@@ -20,7 +20,7 @@ from miroir.core.coverage import Coverage, coverage, ready, shard_table
 from miroir.core.topology import Node, NodeLifecycle, ReplicaState, Snapshot
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
-from miroir.services.observation import NodeSight, Observe, Observed
+from miroir.services.observation import MoveSight, NodeSight, Observe, Observed
 from miroir.telemetry.metrics import CONTENT_TYPE, Metrics
 
 PREFIX = "/_miroir/"
@@ -204,6 +204,19 @@ def record(metrics: Metrics, observed: Observed, shape: Shape) -> None:
         metrics.replica_state.labels(state.value).set(
             sum(counts.get(state, 0) for counts in seen.replicas.values())
         )
+    _record_moves(metrics, observed.moves)
+
+
+def _record_moves(metrics: Metrics, moves: MoveSight) -> None:
+    metrics.operations.clear()
+    for (kind, state), count in moves.operations.items():
+        metrics.operations.labels(kind, state).set(count)
+    for phase in ("planned", "copying", "following"):
+        metrics.copies.labels(phase).set(moves.copies.get(phase, 0))
+    metrics.layouts.labels("built").set(moves.layouts_built)
+    metrics.layouts.labels("kept").set(moves.layouts_kept)
+    metrics.layout_shards_unverified.set(moves.shards_unverified)
+    metrics.patrol_ended_timestamp_seconds.set(moves.patrol_ended_s)
 
 
 def _json(status: int, value: Any) -> HttpReply:

@@ -21,6 +21,18 @@ class NodeSight:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveSight:
+    """What moves. `layouts_*`: second layouts of indexes; `patrol_ended_s`: since 1970, 0 before its first round ended."""
+
+    operations: Mapping[tuple[str, str], int] = field(default_factory=dict)  #: (kind, state) -> open ones
+    copies: Mapping[str, int] = field(default_factory=dict)  #: phase -> count
+    layouts_built: int = 0
+    layouts_kept: int = 0
+    shards_unverified: int = 0
+    patrol_ended_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The cluster as the admin routes and the metrics show it. `lag_*`: of the lane of a node furthest behind."""
 
@@ -31,13 +43,14 @@ class Observed:
     tasks: Mapping[str, int] = field(default_factory=dict)  #: status -> count
     log_bytes: int = 0
     log_oldest_s: float = 0.0
+    moves: MoveSight = field(default_factory=MoveSight)
 
 
 #: node -> (loop time of its last answer or None, what its last call failed with or None)
 Sightings = Mapping[NodeId, tuple[float | None, str | None]]
 
 
-def observe(writes: WritePath, sightings: Sightings) -> Observed:
+def observe(writes: WritePath, sightings: Sightings, moves: MoveSight) -> Observed:
     """Walk lanes and tasks once."""
     now_s = writes.now_ns() / 1e9
     lag_ops: Counter[NodeId] = Counter()
@@ -58,6 +71,7 @@ def observe(writes: WritePath, sightings: Sightings) -> Observed:
         tasks=writes.log.tasks.counts(),
         log_bytes=writes.log.payload_bytes,
         log_oldest_s=0.0 if begun_s is None else max(0.0, now_s - begun_s),
+        moves=moves,
     )
 
 

@@ -71,7 +71,32 @@ class Metrics:
         self.replica_incidents_total = self._counter(
             "replica_incidents", "replicas that differed when compared, and were rebuilt", ("node_id",)
         )
+        self._declare_moves()
         self.build_info = self._gauge("build_info", "always 1", ("version",))
+
+    def _declare_moves(self) -> None:
+        self.operations = self._gauge("operations", "operations that are not over", ("kind", "state"))
+        self.copies = self._gauge("copies", "copies that are not over, by phase", ("phase",))
+        self.documents_copied_total = self._counter("documents_copied", "documents that copies wrote")
+        self.copied_bytes_total = self._counter("copied_bytes", "bytes of them")
+        self.layouts = self._gauge(
+            "layouts", "second layouts of indexes: built, or kept after readers left", ("state",)
+        )
+        self.layout_shards_unverified = self._gauge(
+            "layout_shards_unverified", "shards of layouts being built that are to be verified"
+        )
+        self.layout_switches_total = self._counter(
+            "layout_switches", "times that readers of an index went to another layout", ("to",)
+        )
+        self.layout_documents_repaired_total = self._counter(
+            "layout_documents_repaired", "documents of a second layout that differed and were set right"
+        )
+        self.replicas_compared_total = self._counter(
+            "replicas_compared", "replicas that the patrol compared with their peers"
+        )
+        self.patrol_ended_timestamp_seconds = self._gauge(
+            "patrol_ended_timestamp_seconds", "when the last whole round of the patrol ended, 0 before"
+        )
 
     def scatter_round(self, asked: int, attempt: int) -> None:
         """One round of a read: nodes asked; attempt 0 is the first."""

@@ -32,6 +32,9 @@ def test_labels_are_bounded_by_us() -> None:
         "node_id",
         "operation",
         "error_type",
+        "kind",
+        "phase",
+        "to",
         "state",
         "version",
     }

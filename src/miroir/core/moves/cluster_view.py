@@ -71,4 +71,6 @@ class MoveLimits:
     request_timeout_s: float = 60.0
     reader_timeout_s: float = 30.0
     retention_s: float = 86400.0  #: how long the old layout of a resharded index is fed
+    scrub_interval_s: float = 86400.0  #: between the beginnings of two comparisons of everything; 0: never
+    scrub_documents_per_s: float = 500.0  #: read of a replica for it; 0: no limit
     slow_ms: float = 500.0  #: a source slower than this gets a pause as long as its answer took

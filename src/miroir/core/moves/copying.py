@@ -138,6 +138,15 @@ def drop(record: PlacementRecord, node: str, dropped: Collection[int]) -> Placem
     return _closed(record, shards)
 
 
+def give_up(record: PlacementRecord, node: str, found: Collection[int]) -> PlacementRecord:
+    """Documents of these shards lie on a node that was never given them, or no longer has them: they retire."""
+    shards = _open(record)
+    for shard in found:
+        if shard < len(shards):
+            shards[shard].setdefault(node, RETIRING)
+    return _closed(record, shards)
+
+
 def forget(record: PlacementRecord, node: str, retired: Collection[int]) -> PlacementRecord:
     """Retiring replicas whose documents are deleted leave the table."""
     shards = _open(record)
@@ -151,7 +160,7 @@ def forget(record: PlacementRecord, node: str, retired: Collection[int]) -> Plac
 
 #: state before -> states it may become; absence is None
 _FORWARD: Mapping[ReplicaState | None, frozenset[ReplicaState | None]] = {
-    None: frozenset({COPYING}),
+    None: frozenset({COPYING, RETIRING}),  # found where it should not be, it goes
     COPYING: frozenset({IN_SYNC, STALE, RETIRING}),
     IN_SYNC: frozenset({STALE, RETIRING}),
     STALE: frozenset({COPYING, RETIRING}),

@@ -73,6 +73,7 @@ class Copier:
         self.paused: Callable[[CopyRecord], bool] = lambda copy: False
         self.gone: Callable[[str], bool] = lambda node: False
         self.ended: Callable[[CopyRecord], None] = lambda copy: None
+        self.copied: Callable[[int, int], None] = lambda documents, size_bytes: None
         #: (layout, shards): copied from the other layout without a comparison
         self.unverified: Callable[[str, Collection[int]], None] = lambda layout, shards: None
         self.late = LateArrivals(cluster, lambda physical, node, shards: None)
@@ -246,6 +247,7 @@ class Copier:
             copy, index.primary_key, source, listing, self.limits
         )
         await self._save(further)
+        self.copied(further.documents - copy.documents, further.size_bytes - copy.size_bytes)
         if pause_s:
             await asyncio.sleep(pause_s)
         return True

@@ -38,10 +38,10 @@ class CopyPages:
             if not any(replicas.get(target) is ReplicaState.IN_SYNC for replicas in record.shards):
                 wanted = node_settings(index.settings, exact=index.exact)
                 await _must(self._calls.configure(target, physical, wanted), target, "settings")
-            if await self._calls.count(target, physical, copy.shards):
-                wiping = self._calls.delete_shards(
-                    target, physical, copy.shards, shards_tag("copy", copy.shards)
-                )
+            unplaced = [s for s, replicas in enumerate(record.shards) if target not in replicas]
+            empty = [*copy.shards, *unplaced]  # what lies astray would be seen once the node is asked
+            if await self._calls.count(target, physical, empty):
+                wiping = self._calls.delete_shards(target, physical, empty, shards_tag("copy", empty))
                 await _must(wiping, target, "deleting what was there")
         if index.primary_key is None:
             return []

@@ -27,9 +27,12 @@ class LateArrivals:
         cluster: Cluster,
         spoil: Callable[[str, str, set[int]], None],
         is_own: Callable[[str, int], bool] = lambda node, task: False,
+        give_up: Callable[[str, str, set[int]], None] = lambda physical, node, shards: None,
     ) -> None:
-        """`spoil` (physical, node, shards): these replicas must be rebuilt. `is_own` (node, task): answered in time."""
+        """`spoil` (physical, node, shards): these replicas must be rebuilt. `is_own` (node, task): answered in time.
+        `give_up` (physical, node, shards): they are not the node's, and must go."""
         self._cluster = cluster
+        self._give_up = give_up
         self._is_own = is_own
         self._spoil = spoil
         #: (physical, node) -> shard -> newest task of the node when reads went to it
@@ -58,6 +61,11 @@ class LateArrivals:
         if late and not self._is_own(node, task.uid):
             log.error("request_arrived_late", node=node, index=physical, task=task.uid, shards=len(late))
             self._spoil(physical, node, late)
+        astray = {shard for shard in touched if node not in placed[shard]}
+        written = task.kind == "documentAdditionOrUpdate" and task.uid > first
+        if astray and written and not self._is_own(node, task.uid):
+            log.error("request_arrived_late", node=node, index=physical, task=task.uid, astray=len(astray))
+            self._give_up(physical, node, astray)
 
     def _touched(self, physical: str, task: NodeTask) -> set[int]:
         """Shards that a task of a copy, of a deletion, or of a whole index changes."""

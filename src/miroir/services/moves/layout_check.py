@@ -66,6 +66,7 @@ class LayoutCheck:
         self._left: dict[str, set[int]] = {}  #: layout -> shards to be verified; without an entry, all
         self.differed: Counter[str] = Counter()  #: layout -> documents that were set right
         self._seen: dict[str, tuple[int, Seen]] = {}  #: layout -> (comparisons ahead, the last one)
+        self.repaired: Callable[[int], None] = lambda documents: None
         self.failures: Counter[str] = Counter()  #: layout -> times that it could not be made equal
 
     def refused(self, op: int, resolution: Resolution) -> None:
@@ -244,6 +245,7 @@ class LayoutCheck:
         layout = source.wanted.layout
         log.warning("layouts_differ", index=layout, node=node, documents=len(wrong))
         self.differed[layout] += len(wrong)
+        self.repaired(len(wrong))
         await self._repair.repair(source, node, primary_key, wrong, limits)
         if not await self._repair.differing_of(source, node, primary_key, wrong, limits):
             return True

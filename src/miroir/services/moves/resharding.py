@@ -65,6 +65,9 @@ class Resharding:
         self._turn = asyncio.Lock()
         self._all: Callable[[], dict[int, OperationRecord]] = dict
         self.group: asyncio.TaskGroup | None = None  #: of the operations, once they run
+        self.switched: Callable[[str], None] = lambda to: (
+            None
+        )  #: hears where readers went: to the `new`, the `old`
 
     def connect(self, turn: asyncio.Lock, operations: Callable[[], dict[int, OperationRecord]]) -> None:
         """`turn` is held by whoever changes an operation; `operations` are those in memory, stored before."""
@@ -79,6 +82,14 @@ class Resharding:
                 if resharding.is_building(operation, None if index is None else index.layout):
                     found.add(operation.reshard.new)
         return found
+
+    def count(self) -> tuple[int, int, int]:
+        """(layouts being built, layouts kept though they are not read, shards of the first that are unverified)."""
+        built = self.building()
+        second = {
+            one for i in self._cluster.sequenced.indexes.values() if (one := i.other_layout) is not None
+        }
+        return len(built), len(second - built), sum(map(self._check.left, built))
 
     # --- asked for ----------------------------------------------------------------------------
 
@@ -262,6 +273,7 @@ class Resharding:
             )
             self._all()[number] = changed
             self._check.equal(state.layout)
+            self.switched("new" if layout == reshard.new else "old")
             log.info("layout_switched", operation=number, index=reshard.index, layout=layout)
         return True
 

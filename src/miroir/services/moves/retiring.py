@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -31,11 +31,17 @@ class Retiring:
         self._calls = calls
         self._reader_timeout_s = reader_timeout_s
         self.copied_to: Callable[[str, str], bool] = lambda physical, node: False  #: set by the operations
+        self._besides: dict[tuple[str, str], set[int]] = {}
         self._seen: dict[tuple[str, str, int], float] = {}
         self._not_before: dict[tuple[str, str], float] = {}
 
+    def give_up(self, physical: str, node: str, shards: Collection[int]) -> None:
+        """Documents of these shards were seen on a node that should have none, unless it has been given them by now."""
+        self._besides.setdefault((physical, node), set()).update(shards)
+
     async def sweep(self) -> bool:
         """Delete and forget what may go now; True when something went."""
+        await self._mark_besides()
         went = False
         for physical, record in list(self._cluster.placement.items()):
             nodes = {
@@ -44,6 +50,18 @@ class Retiring:
             for node in sorted(nodes):
                 went = await self._sweep_node(physical, node, record.epoch) or went
         return went
+
+    async def _mark_besides(self) -> None:
+        """From now on no search sees them."""
+        while self._besides:
+            (physical, node), shards = self._besides.popitem()
+            async with self._cluster.changing:
+                before = self._cluster.placement.get(physical)
+                after = None if before is None else copying.give_up(before, node, shards)
+                if before is None or after is None or after.shards == before.shards:
+                    continue
+                log.warning("documents_out_of_place", node=node, index=physical, shards=len(shards))
+                await self._cluster.change_placement(physical, after)
 
     async def _sweep_node(self, physical: str, node: str, epoch: int) -> bool:
         known = self._cluster.nodes.get(node)

@@ -11,7 +11,8 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from miroir.core.reads.covering import ghosts_only, shard_filter
+from miroir.core.reads.covering import ghosts_only, not_in_shards, shard_filter
+from miroir.core.reserved import GHOST_FIELD, SHARD_FIELD, decode_shard
 from miroir.core.topology import NodeId
 from miroir.core.writes.document_ids import document_ids
 from miroir.core.writes.node_answers import error_of, task_uid
@@ -23,6 +24,8 @@ _ALL = 2**31 - 1
 #: tasks of an index that are looked at before readers go to a copy, and tasks of ours that are remembered of a node
 _LOOKED_BACK = 1000
 _OWN_MAX = 10_000
+#: documents that are looked at to find shards that a node should not have
+_BESIDES_MAX = 10_000
 _POLL_FIRST_S = 0.01
 _POLL_LAST_S = 0.5
 
@@ -49,7 +52,7 @@ class ShardCalls:
     def __init__(self, transport: NodeTransport, *, timeout_s: float, fetch_documents: int = 1000) -> None:
         self._transport = transport
         self._timeout_s = self.timeout_s = timeout_s
-        self._fetch_documents = fetch_documents
+        self.fetch_documents = fetch_documents
         self._own: dict[str, dict[int, None]] = {}  #: node -> newest tasks that we asked for and heard of
 
     def forget(self, node: str) -> None:
@@ -127,16 +130,35 @@ class ShardCalls:
         return await self._fetch(node, physical, body)
 
     async def digests(
-        self, node: str, physical: str, primary_key: str, shards: Collection[int]
+        self,
+        node: str,
+        physical: str,
+        primary_key: str,
+        shards: Collection[int],
+        *,
+        documents_per_s: float = 0.0,
     ) -> dict[str, bytes]:
-        """Id -> digest of the content of every document of the shards. Only meaningful while nothing is written."""
+        """Id -> digest of the content of every document of the shards. Only meaningful while nothing is written.
+
+        `documents_per_s` 0: as fast as it goes.
+        """
         ids = await self.ids(node, physical, primary_key, shards)
         found: dict[str, bytes] = {}
-        for first in range(0, len(ids), self._fetch_documents):
-            page = await self.documents(node, physical, ids[first : first + self._fetch_documents])
+        for first in range(0, len(ids), self.fetch_documents):
+            page = await self.documents(node, physical, ids[first : first + self.fetch_documents])
             names = document_ids(page, primary_key)
             found.update({name: digest(body) for name, body in zip(names, page, strict=True)})
+            if documents_per_s:
+                await asyncio.sleep(len(page) / documents_per_s)
         return found
+
+    async def shards_besides(self, node: str, physical: str, known: Collection[int]) -> set[int]:
+        """Other shards than `known` of which the node holds documents; some of them when there are many."""
+        body = {"filter": not_in_shards(known), "fields": [SHARD_FIELD, GHOST_FIELD], "limit": _BESIDES_MAX}
+        found = await self._fetch(node, physical, body)
+        return {
+            decode_shard(one[SHARD_FIELD]) for one in found if SHARD_FIELD in one and GHOST_FIELD not in one
+        }
 
     async def ghosts(self, node: str, physical: str, primary_key: str) -> dict[str, dict[str, Any]]:
         """Hidden documents of an exact index by id."""
