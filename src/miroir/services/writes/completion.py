@@ -133,18 +133,15 @@ class Completion:
             self._wake.set()
 
     def _ended_otherwise(self, op: int, resolution: Resolution, error: dict[str, Any] | None) -> bool:
-        """Whether a write of documents that has ended did so in another way than it now does on one node."""
+        """Whether an op that has ended did so in another way than it now does on one node."""
         task = self._log.tasks.get(op)
-        if (
-            task is None
-            or resolution.error is not None
-            or resolution.action not in (Action.ADD, Action.DELETE)
-        ):
+        if task is None or task.status == "succeeded" or resolution.error is not None:
+            return error is not None  # of what was refused before, nodes only got the index that it made
+        if task.status == "failed" and resolution.action == Action.SETTINGS:
+            self._lanes().suspect(next(iter(resolution.layouts)))  # nobody should have them
             return False
-        if task.status == "succeeded":
-            return error is not None
         kept = str((task.error or {}).get("message", "")).endswith(_KEPT)
-        return task.status == "failed" and (kept or error is None)
+        return task.status == "failed" and (kept or resolution.everywhere or error is None)
 
     async def lose_node(self, node: str) -> None:
         """The node has lost its data: all its replicas are stale when this returns."""
@@ -236,7 +233,9 @@ class Completion:
         }
         verdict = judge(concerned, self._outcomes.get(op.id, {}), absent=absent)
         if verdict is not None and verdict.error is not None and resolution.action == Action.SETTINGS:
-            verdict = replace(verdict, stale={})  # who refused is right: the others get the settings before again
+            verdict = replace(
+                verdict, stale={}
+            )  # who refused is right: the others get the settings before again
         if verdict is not None and resolution.error is not None:
             return Verdict(error=resolution.error, lagging=verdict.lagging, stale=verdict.stale)
         return verdict
