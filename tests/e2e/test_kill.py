@@ -2,7 +2,7 @@
 
 Twenty rounds each; a round kills one process at a random moment of 500 writes in batches of 50, with a
 reader beside it, starts it again by its argv, and waits until all is well. `MIROIR_KILL_DOCS` sets the
-documents of a round.
+documents of a round, `MIROIR_KILL_ROUNDS` the rounds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from tests.support.processes import RealCluster, engines, eventually, real_cluster
 from tests.support.replicas import assert_replicas_equal
 
-ROUNDS = 20
+ROUNDS = int(os.environ.get("MIROIR_KILL_ROUNDS") or 20)
 DOCUMENTS_A_ROUND = int(os.environ.get("MIROIR_KILL_DOCS", "500"))
 BATCH = 50
 INDEX = "/indexes/things"

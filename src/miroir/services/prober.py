@@ -4,7 +4,8 @@ A probe is waited for longer than a healthy node needs: after the timeout the no
 patience it is down. What is late is answered all the same.
 
 Each node keeps a document of ours that names it. A node that answers without it, or with another one, has lost its
-disk: its replicas are stale before it counts as up again, whatever it holds.
+disk: its replicas are stale before it counts as up again, whatever it holds. So are those of a node that has forgotten
+tasks which it had: somebody put an older copy of its disk there.
 """
 
 from __future__ import annotations
@@ -72,6 +73,9 @@ class Prober:
         self._probed = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._probing: set[NodeId] = set()
+        self._distrusted: set[NodeId] = set()  #: to be identified again, whatever they say they are
+        #: whether the node has forgotten what it had
+        self.is_rolled_back: Callable[[NodeId], Awaitable[bool]] = _never
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -86,6 +90,12 @@ class Prober:
         if self._group is not None and node not in self._probing and not self._is_removed(node):
             self._probing.add(node)
             self._group.create_task(self._watch(node), name=f"probe {node}")
+
+    def distrust(self, node: NodeId) -> None:
+        """Something is wrong with what the node holds: it is not read before it is known to be as it was."""
+        if node not in self._distrusted:
+            self._distrusted.add(node)
+            self._cluster.set_health(node, up=False)
 
     def _is_removed(self, node: NodeId) -> bool:
         return self._cluster.nodes[node].lifecycle == NodeLifecycle.REMOVED
@@ -107,7 +117,7 @@ class Prober:
             self._late.discard(node)
             self._silent.discard(node)
             ok = await self._healthy(node)
-            if ok and verified and not await self.is_itself(node):
+            if ok and verified and (node in self._distrusted or not await self.is_itself(node)):
                 verified = False
             if ok and (not verified or since_check >= _RECHECK_PROBES):
                 verified = ok = await self._identified(node)
@@ -141,15 +151,14 @@ class Prober:
         """Tell everybody how a node is now."""
         now = self._now()
         known = self.health.get(node)
-        was = known is not None and known.up
         self.health[node] = health
         if health.up:
             self._up_s[node] = now
         is_suspect = not health.up and now - self._up_s[node] < self._limits.suspect_s
-        changed = self._cluster.set_health(node, up=health.up, doubted=health.doubted, suspect=is_suspect)
-        if changed or was != health.up:
+        self._cluster.set_health(node, up=health.up, doubted=health.doubted, suspect=is_suspect)
+        if known is None or (known.up, known.doubted) != (health.up, health.doubted):
             log.info("node_health_changed", node=node, up=health.up, doubted=health.doubted)
-        if was != health.up or known is None:
+        if known is None or known.up != health.up:
             self._changed(node)
 
     def _overdue(self, node: NodeId) -> None:
@@ -198,10 +207,16 @@ class Prober:
         """Whether the node is known to be itself; first contact and lost disks are settled here."""
         found = await self._find(node)
         match found.who:
+            case Who.ITSELF if await self.is_rolled_back(node):
+                log.error("node_was_rolled_back", node=node)
+                await self._lose(node)
+                await self._remember(node, None)
             case Who.ITSELF:
+                self._distrusted.discard(node)
                 return await self.send_features(node)
             case Who.MET:
                 await self._remember(node, found.uuid)
+                self._distrusted.discard(node)
                 return True
             case Who.NEW:
                 await self._introduce(node)
@@ -242,3 +257,7 @@ class Prober:
         await persist(self._store, lambda tx: tx.put(Table.NODES, (node,), encode(record)))
         self._cluster.nodes[node] = record
         self._given.pop(node, None)
+
+
+async def _never(node: NodeId) -> bool:
+    return False

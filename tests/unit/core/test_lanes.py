@@ -245,3 +245,23 @@ def test_what_is_sent_again_to_keep_the_order_has_not_ended_before():
         ended.extend(outcome.op for outcome in lane.observe(done)[1])
     assert ended == [1, 2, 3]
     assert lane.idle
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 1 << 19)), max_size=30),
+    st.integers(0, 29),
+    st.integers(0, 5),
+)
+def test_a_lane_is_near_when_little_is_left(work: list[tuple[int, int]], op: int, sent: int) -> None:
+    lane = Lane(applied=-1)
+    lane.recover([])
+    for number, (documents, size) in enumerate(work):
+        lane.add(LaneOp(number, Action.ADD, documents=documents, size_bytes=size))
+    for uid in range(sent):
+        request = lane.next_request(window=8, documents_max=500, bytes_max=1 << 20)
+        if request is not None:
+            lane.on_accepted(uid)
+    left = work[: op + 1]
+    documents, size = (sum(part) for part in zip(*left, strict=True)) if left else (0, 0)
+    little = len(left) <= 6 or (documents <= 1000 and size <= 1 << 20)
+    assert lane.is_near(op) == little, "sent or not, what has not ended is left"

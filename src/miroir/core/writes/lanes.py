@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from miroir.core.writes.ops import Action, tag
@@ -27,6 +27,8 @@ _MERGEABLE = {Action.ADD: Action.ADD, Action.GHOSTS: Action.ADD, Action.DELETE: 
 _FINISHED = frozenset({"succeeded", "failed", "canceled"})
 _HISTORY_MAX = 4096
 _MERGE_MAX = 1000
+#: what a lane may have left to do and still be nearly there
+_NEAR_STEPS, _NEAR_DOCUMENTS, _NEAR_BYTES = 6, 1000, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,20 @@ class Lane:
         undone = self.undone
         return undone is None or undone > op
 
-    def is_at(self, op: int) -> bool:
-        """Whether the node works on `op`, or will next."""
-        return any(request.first <= op <= request.last for request, _ in islice(self.accepted, 2))
+    def is_near(self, op: int) -> bool:
+        """Whether all up to `op` will have ended in a moment: few steps, or little work, are left."""
+        if self.phase is Phase.RECOVERING or self.replaying:
+            return False
+        requests = [request.ops for request, _ in self.accepted] + ([self.out.ops] if self.out else [])
+        steps = documents = size = 0
+        for step in chain(*requests, islice(self.log, self.cursor, None)):
+            if step.id > op:
+                break
+            steps, size = steps + 1, size + step.size_bytes
+            documents += step.documents if step.action in _MERGEABLE else _NEAR_DOCUMENTS // _NEAR_STEPS
+            if steps > _NEAR_STEPS and (documents > _NEAR_DOCUMENTS or size > _NEAR_BYTES):
+                return False
+        return True
 
     @property
     def undone(self) -> int | None:

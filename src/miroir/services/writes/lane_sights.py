@@ -70,7 +70,8 @@ class LaneSights:
     def absent(self, physical: str, node: str, op: int) -> bool:
         """Whether nobody waits for this lane to end `op`.
 
-        One that lags is waited for again where its node is at it: else it might never catch up with steady writes.
+        One that lags is waited for again when it is nearly there: else it would stay a moment behind for as long as
+        writes are steady, and every other node be the only copy.
         """
         now_s = asyncio.get_running_loop().time()
         if node not in self._cluster.live or self._delivery().stuck(physical, node, now_s):
@@ -79,7 +80,7 @@ class LaneSights:
         if record is None or not record.lagging:
             return False
         lane = self._delivery().lane(physical, node)
-        return lane is None or not lane.is_at(last_step(op))
+        return lane is None or not lane.is_near(last_step(op))
 
     def record(
         self,
