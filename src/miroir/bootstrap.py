@@ -164,7 +164,7 @@ def build(
         limits=read_limits(config),
         on_round=metrics.scatter_round,
         is_enabled=lambda feature: writes.registry.features.get(feature, False),
-        trusted=writes.prober.is_itself,
+        trusted=writes.prober.vouches,
     )
     moving = Moving(store, transport, writes, limits=move_limits(config), rng=rng)
     count_moves(metrics, moving)

@@ -75,7 +75,7 @@ class Prober:
         self._probing: set[NodeId] = set()
         self._distrusted: set[NodeId] = set()  #: to be identified again, whatever they say they are
         #: whether the node has forgotten what it had
-        self.is_rolled_back: Callable[[NodeId], Awaitable[bool]] = _never
+        self.is_rolled_back: Callable[[NodeId], Awaitable[bool | None]] = _never
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -154,8 +154,14 @@ class Prober:
         self.health[node] = health
         if health.up:
             self._up_s[node] = now
+        trusted = node not in self._distrusted
         is_suspect = not health.up and now - self._up_s[node] < self._limits.suspect_s
-        self._cluster.set_health(node, up=health.up, doubted=health.doubted, suspect=is_suspect)
+        self._cluster.set_health(
+            node,
+            up=health.up and trusted,
+            doubted=health.doubted and trusted,
+            suspect=is_suspect and trusted,
+        )
         if known is None or (known.up, known.doubted) != (health.up, health.doubted):
             log.info("node_health_changed", node=node, up=health.up, doubted=health.doubted)
         if known is None or known.up != health.up:
@@ -192,6 +198,12 @@ class Prober:
 
     # --- identity -----------------------------------------------------------------------------
 
+    async def vouches(self, node: NodeId) -> bool:
+        """Whether a node that is not live may be believed: it is on its disk, and that is as it was."""
+        if node in self._distrusted or not await self.is_itself(node):
+            return False
+        return not await self.is_rolled_back(node)
+
     async def is_itself(self, node: NodeId) -> bool:
         """Whether the node answers now, and on the disk that it is known by."""
         return (await self._find(node)).who is Who.ITSELF
@@ -207,13 +219,15 @@ class Prober:
         """Whether the node is known to be itself; first contact and lost disks are settled here."""
         found = await self._find(node)
         match found.who:
-            case Who.ITSELF if await self.is_rolled_back(node):
-                log.error("node_was_rolled_back", node=node)
-                await self._lose(node)
-                await self._remember(node, None)
             case Who.ITSELF:
-                self._distrusted.discard(node)
-                return await self.send_features(node)
+                rolled_back = await self.is_rolled_back(node)
+                if rolled_back is False:
+                    self._distrusted.discard(node)
+                    return await self.send_features(node)
+                if rolled_back:
+                    log.error("node_was_rolled_back", node=node)
+                    await self._lose(node)
+                    await self._remember(node, None)
             case Who.MET:
                 await self._remember(node, found.uuid)
                 self._distrusted.discard(node)
