@@ -149,22 +149,18 @@ class Prober:
 
     def _note(self, node: NodeId, health: Health) -> None:
         """Tell everybody how a node is now."""
-        now = self._now()
-        known = self.health.get(node)
+        now, cluster = self._now(), self._cluster
+        was = (node in cluster.live, node in cluster.doubted)
         self.health[node] = health
         if health.up:
             self._up_s[node] = now
         trusted = node not in self._distrusted
         is_suspect = not health.up and now - self._up_s[node] < self._limits.suspect_s
-        self._cluster.set_health(
-            node,
-            up=health.up and trusted,
-            doubted=health.doubted and trusted,
-            suspect=is_suspect and trusted,
-        )
-        if known is None or (known.up, known.doubted) != (health.up, health.doubted):
-            log.info("node_health_changed", node=node, up=health.up, doubted=health.doubted)
-        if known is None or known.up != health.up:
+        up, doubted = health.up and trusted, health.doubted and trusted
+        cluster.set_health(node, up=up, doubted=doubted, suspect=is_suspect and trusted)
+        if was != (up, doubted):
+            log.info("node_health_changed", node=node, up=up, doubted=doubted)
+        if was[0] != up:
             self._changed(node)
 
     def _overdue(self, node: NodeId) -> None:
@@ -202,7 +198,7 @@ class Prober:
         """Whether a node that is not live may be believed: it is on its disk, and that is as it was."""
         if node in self._distrusted or not await self.is_itself(node):
             return False
-        return not await self.is_rolled_back(node)
+        return await self.is_rolled_back(node) is False
 
     async def is_itself(self, node: NodeId) -> bool:
         """Whether the node answers now, and on the disk that it is known by."""
