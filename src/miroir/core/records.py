@@ -134,6 +134,12 @@ class LaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     behind: frozenset[int] | None = None
 
 
+def forgetting(record: LaneRecord | None, step: int) -> LaneRecord:
+    """The same, steps up to `step` no longer in the log."""
+    old = record or LaneRecord()
+    return msgspec.structs.replace(old, forgotten=max(old.forgotten, step))
+
+
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     address: str

@@ -18,16 +18,20 @@ from miroir.core.reads.node_errors import clean_message
 from miroir.core.records import (
     CatalogueChange,
     IndexChange,
+    LaneRecord,
     OpRecord,
     Resolution,
+    decode,
     encode,
+    forgetting,
 )
 from miroir.core.topology import IndexView, PhysicalUid
 from miroir.core.writes.mending import MendingRecord
 from miroir.core.writes.ops import Action, NameQueues, OpKind
 from miroir.core.writes.task_state import Verdict, judge
 from miroir.core.writes.write_limits import WriteLimits
-from miroir.meili.tasks import FINISHED, Task, relabel
+from miroir.meili.task_names import relabel
+from miroir.meili.tasks import FINISHED, Task
 from miroir.ports.store import Store, Table, Tx
 from miroir.services.cluster import VISIBLE, Cluster
 from miroir.services.writes.lane_sights import LaneSights
@@ -325,7 +329,9 @@ class Completion:
             for uid, task in tasks.items():
                 tx.put(Table.TASKS, (uid,), encode(task))
             for key, lane in found.lanes.items():
-                tx.put(Table.LANES, key, encode(lane))
+                row = tx.get(Table.LANES, key)  # the log may have forgotten more since the round was taken
+                known = None if row is None else decode(LaneRecord, row)
+                tx.put(Table.LANES, key, encode(lane if known is None else forgetting(lane, known.forgotten)))
             for change in applied:
                 store_applied(tx, VISIBLE, change)
             for physical, placement in placements.items():
@@ -344,7 +350,10 @@ class Completion:
             self.on_commit(op.id)
         if self.mending is not None:
             self.mending.add(refused)
-        self._cluster.lanes.update(found.lanes)
+        lanes = self._cluster.lanes
+        for key, lane in found.lanes.items():
+            known = lanes.get(key)
+            lanes[key] = lane if known is None else forgetting(lane, known.forgotten)
         self._cluster.placement.update(placements)
         if placements:
             self._cluster.epoch = epoch

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,15 @@ import msgspec
 import orjson
 import structlog
 
-from miroir.core.records import IdempotencyRecord, LaneRecord, OpRecord, Resolution, decode, encode
+from miroir.core.records import (
+    IdempotencyRecord,
+    LaneRecord,
+    OpRecord,
+    Resolution,
+    decode,
+    encode,
+    forgetting,
+)
 from miroir.core.writes.ops import TASK_TYPES, OpKind
 from miroir.core.writes.task_table import TaskTable
 from miroir.core.writes.write_limits import WriteLimits
@@ -285,8 +293,8 @@ class OpLog:
         if found is not None:
             self._cached_bytes -= found[1]
 
-    async def drop(self, ops: list[int], lanes: dict[tuple[str, str], LaneRecord]) -> None:
-        """Forget ops that no lane needs any more; their tasks stay. `lanes` remember that they are gone."""
+    async def drop(self, ops: list[int], forgotten: Mapping[tuple[str, str], int]) -> None:
+        """Forget ops that no lane needs any more; their tasks stay. Rows of lanes tell up to which step they are gone."""
 
         def store(tx: Tx) -> None:
             keys: list[Key] = [(op,) for op in ops]
@@ -294,8 +302,13 @@ class OpLog:
             for key in keys:
                 tx.delete_prefix(Table.PAYLOADS, key)
             tx.delete_many(Table.RESOLUTIONS, keys)
-            for lane, record in lanes.items():
-                tx.put(Table.LANES, lane, encode(record))
+            for (
+                lane,
+                step,
+            ) in forgotten.items():  # on the row as it is by now: a round may have ended meanwhile
+                row = tx.get(Table.LANES, lane)
+                old = None if row is None else decode(LaneRecord, row)
+                tx.put(Table.LANES, lane, encode(forgetting(old, step)))
 
         await self._store.transact(store)
         for op in ops:

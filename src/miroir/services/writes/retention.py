@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Callable
 from itertools import islice
 
-import msgspec
 import structlog
 
-from miroir.core.records import LaneRecord
+from miroir.core.records import forgetting
 from miroir.core.topology import ReplicaState
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.tasks import FINISHED
@@ -98,9 +97,10 @@ class Retention:
             resolution = self._log.resolutions.get(op_id)
             for layout in () if resolution is None else resolution.layouts:
                 last[layout] = op_id
-        lanes = self._forget(last)
-        await self._log.drop(victims, lanes)
-        self._cluster.lanes.update(lanes)
+        forgotten = self._forget(last)
+        await self._log.drop(victims, forgotten)
+        lanes = self._cluster.lanes
+        lanes.update({key: forgetting(lanes.get(key), step) for key, step in forgotten.items()})
         for op_id in victims:
             self._writer.forget(op_id)
 
@@ -156,17 +156,14 @@ class Retention:
         shown = self._cluster.visible.indexes.get(self._cluster.owner(layout))
         return self._cluster.index_of(layout) is not None or (shown is not None and shown.layout == layout)
 
-    def _forget(self, last: dict[str, int]) -> dict[tuple[str, str], LaneRecord]:
-        """Lanes of the layouts, without their steps up to the ops given."""
-        changed = {}
+    def _forget(self, last: dict[str, int]) -> dict[tuple[str, str], int]:
+        """Take steps up to the ops given from the lanes of the layouts; up to which they are gone, by lane."""
+        forgotten = {}
         for physical, op_id in last.items():
             for track in self._delivery.tracks.of_index(physical):
-                key = (physical, str(track.node))
                 track.lane.forget((op_id + 1) * STEPS)
-                record = self._cluster.lanes.get(key, LaneRecord())
-                forgotten = max(record.forgotten, track.lane.forgotten)
-                changed[key] = msgspec.structs.replace(record, forgotten=forgotten)
-        return changed
+                forgotten[physical, str(track.node)] = track.lane.forgotten
+        return forgotten
 
     async def _drop_tasks(self) -> None:
         count = len(self._log.tasks)

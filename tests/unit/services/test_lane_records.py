@@ -1,0 +1,80 @@
+"""Rows of lanes have two authors: what ended, and what is forgotten. Neither takes back what the other wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from miroir.core.records import LaneRecord, decode
+from miroir.ports.store import Table
+from tests.unit.services.small_cluster import LIMITS
+from tests.unit.services.test_writes import docs, in_cluster
+
+SOON = dataclasses.replace(LIMITS, keep_done_s=0.5)
+
+
+class Late:
+    """A store whose transactions wait their turn: `s` seconds after they were asked for."""
+
+    def __init__(self, inner, s):
+        self.inner, self.s = inner, s
+
+    async def transact(self, fn):
+        await asyncio.sleep(self.s)
+        return await self.inner.transact(fn)
+
+    def read(self, fn):
+        return self.inner.read(fn)
+
+
+def test_forgetting_ops_takes_back_nothing_of_what_ended_meanwhile(tmp_path):
+    async def story(c):
+        w = c.writes
+        await c.done("POST", "/indexes/m/documents", docs(*range(20)))
+        await c.quiet()
+        w.retention._limits = dataclasses.replace(SOON, keep_done_s=1e6)  # nothing by itself
+        lane = (w.cluster.sequenced.names["m"], "b")
+        c.stop("b")
+        while "b" in w.cluster.live:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.1)
+        store = w.completion._store
+        w.completion._store, w.log._store = Late(store, 1.0), Late(store, 0.0)
+        uid = await c.write("POST", "/indexes/m/documents", docs(*range(20, 40)))
+        await asyncio.sleep(0.9)
+        assert not w.cluster.lanes[lane].lagging, "its end is on its way to the disk"
+        w.log._store = Late(store, 2.0)
+        w.retention._limits = dataclasses.replace(SOON, keep_done_s=0.0)
+        await w.retention.sweep()
+        assert (await c.wait(uid))["status"] == "succeeded"
+        stored = decode(LaneRecord, store.read(lambda reader: reader.get(Table.LANES, lane)))
+        for record in (w.cluster.lanes[lane], stored):
+            assert record.lagging, "the node has missed a write that was reported as done"
+            assert record.forgotten >= 0
+
+    in_cluster(tmp_path, story)
+
+
+def test_what_ended_takes_back_nothing_of_what_was_forgotten_meanwhile(tmp_path):
+    async def story(c):
+        w = c.writes
+        await c.done("POST", "/indexes/m/documents", docs(*range(20)))
+        await c.quiet()
+        w.retention._limits = dataclasses.replace(SOON, keep_done_s=1e6)
+        lane = (w.cluster.sequenced.names["m"], "b")
+        store = w.completion._store
+        w.completion._store = Late(store, 3.0)
+        uid = await c.write("POST", "/indexes/m/documents", docs(*range(20, 40)))
+        await asyncio.sleep(1.5)
+        assert w.log.tasks[uid].status == "processing"
+        w.retention._limits = dataclasses.replace(SOON, keep_done_s=0.0)
+        await w.retention.sweep()
+        forgotten = w.cluster.lanes[lane].forgotten
+        assert forgotten >= 0
+        w.retention._limits = dataclasses.replace(SOON, keep_done_s=1e6)
+        assert (await c.wait(uid))["status"] == "succeeded"
+        stored = decode(LaneRecord, store.read(lambda reader: reader.get(Table.LANES, lane)))
+        for record in (w.cluster.lanes[lane], stored):
+            assert record.forgotten == forgotten
+            assert record.applied > forgotten
+
+    in_cluster(tmp_path, story)
