@@ -1,23 +1,13 @@
-"""The frequency strategy over shards: where words are, what may go missing, which rank that is."""
+"""The frequency strategy over shards: where words are, and how to ask without some of them."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.reads.scores import fold
-from miroir.core.reads.word_frequency import (
-    grouped,
-    leaves_gap,
-    levels,
-    not_from_start,
-    question,
-    ranked_at,
-)
-from miroir.core.reserved import STAND_IN
+from miroir.core.reads.word_frequency import question
+from miroir.core.reserved import NOWHERE, STAND_IN
 from miroir.engine.query import parse_query
 from miroir.engine.text import TextIndex
 
@@ -34,6 +24,7 @@ S = STAND_IN
         ("a-b", ["a", "b"], 0),
         ("the a the", ["a", "the"], 0),
         ('a -"b c" d', ["a", "d"], 0),
+        ("Peru Ашкеон", ["Peru", "Ашкеон"], 0),
         ('a -"b c" "d e"-f', ["a", "f"], 2),
     ],
 )
@@ -73,6 +64,7 @@ def test_words_left_out_keep_their_place() -> None:
     assert found.without([1]) == f"one {S} three"
     assert found.without([0, 2]) == f"{S} two {S} "  # nothing before the end becomes a prefix
     assert (found.word(0), found.word(2)) == ("one ", "three")
+    assert found.lacking([1, 2]) == f"one {6 * NOWHERE} {6 * NOWHERE}"
 
 
 @given(st.lists(st.sampled_from(["ab", "the", "x", "-", " ", ",", '"'])))
@@ -85,66 +77,3 @@ def test_words_are_those_of_a_parsed_query(parts: list[str]) -> None:
         return
     terms = [term for term in parse_query(TextIndex.empty(settings), text).terms if term.phrase is None]
     assert [text[start:end] for start, end in found.words] == [term.original for term in terms]
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=4), st.integers(0, 2))
-def test_levels_leave_out_the_most_frequent_first(counts: list[int], phrase_words: int) -> None:
-    groups = grouped(counts)
-    assert sorted(number for group in groups for number in group) == list(range(len(counts)))
-    found = levels(counts, phrase_words)
-    order = {number: place for place, group in enumerate(groups) for number in group}
-    for cost, sets in found.removed():
-        for removed in sets:
-            assert len(set(removed)) == cost
-            last = max((order[number] for number in removed), default=0)
-            assert all(number in removed for group in groups[:last] for number in group)
-    kept = 0 if phrase_words else len(groups[-1])
-    assert len(found.always) == len(counts) - kept
-    assert found.best_rank == 1 + max(0, phrase_words - 1) + len(found.always)
-
-
-def test_words_that_nothing_has_go_missing_together() -> None:
-    found = levels([0, 2, 0, 7, 0], 0)
-    assert list(found.removed()) == [(3, [(0, 2, 4)]), (4, [(0, 2, 4, 3)])]
-    assert list(levels([0, 0], 0).removed()) == [(0, [()])]
-    assert list(levels([0, 0], 2).removed()) == [(2, [(0, 1)])]
-
-
-def test_a_level_keeps_what_matches_all_of_its_words() -> None:
-    def hit(matching: int, score: float) -> dict[str, Any]:
-        words = {"order": 0, "matchingWords": matching, "maxMatchingWords": 2, "score": matching / 2}
-        return {"id": matching, "_rankingScore": score, "_rankingScoreDetails": {"words": words}}
-
-    (kept,) = ranked_at([hit(2, 0.75), hit(1, 0.5)], 3, 4)
-    assert kept["_rankingScoreDetails"]["words"] == {
-        "order": 0,
-        "matchingWords": 3,
-        "maxMatchingWords": 4,
-        "score": 0.75,
-    }
-    assert kept["_rankingScore"] == (3 - 1 + 0.5) / 4  # half of the last of two buckets, of the third of four
-
-
-def test_behind_a_gap_no_attribute_matches_from_its_start() -> None:
-    assert not leaves_gap(3, ())
-    assert not leaves_gap(3, (1, 2))
-    assert leaves_gap(3, (1,))
-    assert leaves_gap(3, (0, 2))
-    ranks = [(1, 1), (2, 2), (1, 1), (11, 11), (2, 3), (2, 2)]  # one word, found at the start of an attribute
-    details = {
-        "words": {"order": 0, "matchingWords": 1, "maxMatchingWords": 1, "score": 1.0},
-        "typo": {"order": 1, "typoCount": 0, "maxTypoCount": 1, "score": 1.0},
-        "proximity": {"order": 2, "score": 1.0},
-        "wordPosition": {"order": 3, "score": 1.0},
-        "exactness": {"order": 4, "matchType": "matchesStart", "score": 2 / 3},
-    }
-    body = {"_rankingScore": fold(ranks), "_rankingScoreDetails": details}
-    not_from_start(body, 1)
-    assert details["exactness"] == {
-        "order": 4,
-        "matchType": "noExactMatch",
-        "matchingWords": 1,
-        "maxMatchingWords": 1,
-        "score": 1 / 3,
-    }
-    assert body["_rankingScore"] == fold([*ranks[:4], (1, 3), (2, 2)])

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import Any
 
-from miroir.core.reads.merging import Hit, Key, put_in_order
-from miroir.core.reads.scores import fold, ranks_of, scales
+from miroir.core.reads.merging import Hit, Key, put_in_order, repair_scores
+from miroir.core.reads.scores import fold, merged, rank_choices, ranks_of, scales, searchable_count
+from miroir.core.reads.search_plan import SearchPlan
 
 _CLOSE = 1e-9
 #: A concatenation costs at least so many typos; below, all ways are equally long that have the same words.
@@ -41,6 +43,12 @@ def varies(hit: Hit, *, by_frequency: bool) -> bool:
     return bool(typo["typoCount"] >= CONCATENATED)
 
 
+def repair_all(plan: SearchPlan, lists: Sequence[list[Hit]]) -> None:
+    """Give the hits of all shards the scores that one node would have given them."""
+    repair_scores(lists)
+    repair_proximity(lists, searchable_count(plan.index), by_frequency=plan.by_frequency)
+
+
 def repair_proximity(lists: Sequence[list[Hit]], searchable_count: int, *, by_frequency: bool) -> None:
     """Rate proximity in every bucket by the longest way that any shard found in it."""
     buckets: dict[Key, dict[_Found, list[Hit]]] = {}
@@ -62,7 +70,7 @@ def _rate_alike(found: Sequence[list[Hit]], searchable_count: int) -> bool:
 
     Where several scales fit, what is shown is the same by each of them: it says nothing about others, and stays.
     """
-    possible = [list(_possible(hits, searchable_count)) for hits in found]
+    possible = [_possible(hits, searchable_count) for hits in found]
     longest = max((fitting[0].largest for fitting in possible if len(fitting) == 1), default=0)
     short = [
         (hits, fitting[0])
@@ -76,17 +84,20 @@ def _rate_alike(found: Sequence[list[Hit]], searchable_count: int) -> bool:
 
 
 def _rate(hit: Hit, scale: _Scale, longest: int, searchable_count: int) -> None:
-    """Show a hit as on a longer scale: what its own way costs stays."""
+    """Show a hit as on a longer scale: what its own way costs stays, and what the rules behind tell apart."""
     at = hit.proximity_at
     assert at is not None
-    rank = longest - (scale.largest - round(hit.details["proximity"]["score"] * scale.largest))
-    hit.score = _score_of(hit, (rank, longest), scale.terms, searchable_count)
+    above, most, _ = _around(hit, scale.terms, searchable_count)
+    rank = round(hit.details["proximity"]["score"] * scale.largest)
+    within = (hit.score * most - (above - 1)) * scale.largest - (rank - 1)
+    rank = longest - (scale.largest - rank)
+    hit.score = (above - 1 + (rank - 1 + within) / longest) / most
     score = rank / longest
     hit.details["proximity"]["score"] = score
     hit.key = (*hit.key[:at], -round(score, 12), *hit.key[at + 1 :])
 
 
-def _possible(hits: Sequence[Hit], searchable_count: int) -> Iterator[_Scale]:
+def _possible(hits: Sequence[Hit], searchable_count: int) -> list[_Scale]:
     """The scales by which all of some hits can have the scores that they show, the longest first.
 
     Several fit where no rule behind the proximity takes anything off: then every scale shows the same.
@@ -94,32 +105,40 @@ def _possible(hits: Sequence[Hit], searchable_count: int) -> Iterator[_Scale]:
     details = hits[0].details
     first = details["words"]["matchingWords"] if "words" in details else 2
     for terms in dict.fromkeys((first, *range(2, 11))):
+        around = [_around(hit, terms, searchable_count) for hit in hits]
         fits = [
-            largest
+            _Scale(terms, largest)
             for _, largest in scales(details["proximity"]["score"], terms)
-            if all(_fits(hit, _Scale(terms, largest), searchable_count) for hit in hits)
+            if all(_fits(hit, largest, *each) for hit, each in zip(hits, around, strict=True))
         ]
         if fits:
-            yield from (_Scale(terms, largest) for largest in fits)
-            return
+            return fits
+    return []
 
 
-def _fits(hit: Hit, scale: _Scale, searchable_count: int) -> bool:
+def _fits(hit: Hit, largest: int, above: int, most: int, within: Sequence[float]) -> bool:
     """Whether the scale gives the score that is shown."""
     score = hit.details["proximity"]["score"]
-    rank = round(score * scale.largest)
-    if abs(rank - score * scale.largest) >= _CLOSE:
+    rank = round(score * largest)
+    if abs(rank - score * largest) >= _CLOSE:
         return False
-    return abs(_score_of(hit, (rank, scale.largest), scale.terms, searchable_count) - hit.score) < _CLOSE
+    return any(abs((above - 1 + (rank - 1 + each) / largest) / most - hit.score) < _CLOSE for each in within)
 
 
-def _score_of(hit: Hit, proximity: tuple[int, int], terms: int, searchable_count: int) -> float:
-    """The score of a hit with another proximity; sort values have no part in it."""
+def _around(hit: Hit, terms: int, searchable_count: int) -> tuple[int, int, list[float]]:
+    """Rank and largest rank by the rules before the proximity; the scores that those behind it may make.
+
+    Sort values have no part in either.
+    """
     details: Mapping[str, Any] = hit.details
-    ranks: list[tuple[int, int]] = []
+    place = details["proximity"]["order"]
+    before: list[tuple[int, int]] = []
+    behind: list[Iterator[list[tuple[int, int]]]] = []
     for name, detail in sorted(details.items(), key=lambda item: item[1]["order"]):
-        if name == "proximity":
-            ranks.append(proximity)
-        elif "value" not in detail and "distance" not in detail and name != "vectorSort":
-            ranks.extend(ranks_of(name, detail, terms, searchable_count))
-    return fold(ranks)
+        if name == "proximity" or "value" in detail or "distance" in detail or name == "vectorSort":
+            continue
+        if detail["order"] < place:
+            before.extend(ranks_of(name, detail, terms, searchable_count))
+        else:
+            behind.append(rank_choices(name, detail, terms, searchable_count))
+    return (*merged(before), [fold(chain.from_iterable(each)) for each in product(*behind)])

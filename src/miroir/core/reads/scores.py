@@ -7,7 +7,7 @@ behind them agree. reference: search-semantics C.12, H2, G.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from math import prod
 from typing import Any
@@ -113,12 +113,13 @@ def _possible_ranks(
     """
     terms = next((d["matchingWords"] for name, d in rules if name == "words"), None)
     for guess in dict.fromkeys((*(() if terms is None else (terms,)), *range(1, 11))):
-        yield from product(*(_choices(name, detail, guess, searchable_count) for name, detail in rules))
+        yield from product(*(rank_choices(name, detail, guess, searchable_count) for name, detail in rules))
 
 
-def _choices(
+def rank_choices(
     name: str, detail: Details, terms: int, searchable_count: int
 ) -> Iterator[list[tuple[int, int]]]:
+    """As `ranks_of`, with what else may stand behind the details of one rule."""
     ranks = list(ranks_of(name, detail, terms, searchable_count))
     yield ranks
     if name == "proximity":
@@ -139,12 +140,18 @@ def _product(run: list[tuple[str, Any]]) -> float:
     return float(prod(detail.get("score", 0.0) for _, detail in run))
 
 
-def fold(ranks: list[tuple[int, int]]) -> float:
+def fold(ranks: Iterable[tuple[int, int]]) -> float:
+    rank, largest = merged(ranks)
+    return rank / largest
+
+
+def merged(ranks: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Several (rank, max) pairs as one, the first the most significant."""
     rank, largest = 1, 1
     for local, local_largest in ranks:
         rank = (rank - 1) * local_largest + local
         largest *= local_largest
-    return rank / largest
+    return rank, largest
 
 
 def ranks_of(name: str, detail: Details, terms: int, searchable_count: int) -> Iterator[tuple[int, int]]:

@@ -1,9 +1,8 @@
-"""`matchingStrategy: frequency` over shards: which words may go missing is decided by counts of the whole index.
+"""`matchingStrategy: frequency` over shards: the words of a query, and what to ask where some of them go missing.
 
 A node drops the words that are most frequent on it; shards would drop different ones. So words are counted over all
-shards, and where some node would decide otherwise the search is asked level by level: all words, then without the most
-frequent one, and so on. A word that is left out is replaced by a stop word of ours, which keeps its place. Of each
-answer only hits that match all that is left count.
+shards, and where some node would decide otherwise the search is asked for each set of words that may be missing
+(`frequency_levels`). A word that is left out is replaced by one that no document has, which every node leaves out first.
 
 Not seen here: n-grams of a dropped word and its neighbour, and text that is not cut at separators (Chinese, Thai, ...),
 which nodes go on deciding by themselves. reference: search-semantics C.5, H11. Pure.
@@ -11,19 +10,17 @@ which nodes go on deciding by themselves. reference: search-semantics C.5, H11. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
-from miroir.core.reads.scores import fold, ranks_of
-from miroir.core.reserved import STAND_IN
+from miroir.core.reserved import NOWHERE, STAND_IN
 from miroir.core.writes.text_pieces import Splitter
 from miroir.meili.folding import decompose
 
 _TERMS_MAX = 10
-_NEVER = 1 << 62
-_CLOSE = 1e-9
+#: longer than typos can take off, so that joined with a neighbour it is nothing either
+_NOTHING = 6 * NOWHERE
 #: Alphabets in which separators alone cut words, by code point.
 _CUT_BY_SEPARATORS = ((0, 0x0590), (0x1E00, 0x2000))
 
@@ -49,6 +46,16 @@ class Question:
         text = "".join(parts)
         return text + " " if text.endswith(STAND_IN) else text
 
+    def lacking(self, removed: Sequence[int]) -> str:
+        """The text with some words replaced by one that nothing has."""
+        parts: list[str] = []
+        place = 0
+        for number in sorted(removed):
+            start, end = self.words[number]
+            parts += (self.text[place:start], _NOTHING)
+            place = end
+        return "".join((*parts, self.text[place:]))
+
     def only(self, numbers: Sequence[int]) -> str:
         """Some words, far apart from each other; the last one a prefix only if it is one in the whole."""
         text = " . ".join(self.text[slice(*self.words[number])] for number in numbers)
@@ -72,7 +79,11 @@ def question(text: str, settings: Mapping[str, Any], *, cut: bool = False) -> Qu
     if any(word in text for word in settings.get("dictionary") or ()):
         return None
     reader = _Reader(text, frozenset(settings.get("stopWords") or ()))
-    if not all(map(reader.take, Splitter({**settings, "dictionary": []}).pieces(text))):
+    splitter = Splitter({**settings, "dictionary": []})
+    parts = (
+        [text] if " " in (settings.get("nonSeparatorTokens") or ()) else text.split()
+    )  # each of one alphabet
+    if not all(reader.take(piece) for part in parts for piece in splitter.pieces(part)):
         return None
     if len(reader.terms) <= _TERMS_MAX:
         return reader.question()
@@ -154,96 +165,3 @@ class _Reader:
 def _is_plain(character: str) -> bool:
     code = ord(character)
     return any(start <= code < end for start, end in _CUT_BY_SEPARATORS)
-
-
-def grouped(counts: Sequence[int]) -> list[list[int]]:
-    """Words by how often they occur, the most frequent first; words that never occur before all others."""
-    found: dict[int, list[int]] = {}
-    for number, count in enumerate(counts):
-        found.setdefault(count or _NEVER, []).append(number)
-    return [found[count] for count in sorted(found, reverse=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """What may go missing: of a group any part, once all groups before it are gone."""
-
-    groups: tuple[tuple[int, ...], ...]
-    unknown: bool  #: the first group are words that no document has: without all of them nothing matches
-    best_rank: int
-
-    @property
-    def always(self) -> tuple[int, ...]:
-        """Words left out to count everything that matches."""
-        return tuple(number for group in self.groups for number in group)
-
-    def removed(self) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
-        """(cost, sets of words that may be left out together at this cost), the cheapest first."""
-        gone: tuple[int, ...] = ()
-        if not self.unknown:
-            yield 0, [()]
-        for place, group in enumerate(self.groups):
-            whole = self.unknown and place == 0
-            for size in range(len(group) if whole else 1, len(group) + 1):
-                yield len(gone) + size, [(*gone, *chosen) for chosen in combinations(group, size)]
-            gone = (*gone, *group)
-
-
-def levels(counts: Sequence[int], phrase_words: int) -> Levels:
-    """The levels of a question by how often each of its words occurs."""
-    groups = grouped(counts)
-    removable = groups if phrase_words else groups[:-1]
-    fixed = 1 + max(0, phrase_words - 1)
-    return Levels(
-        tuple(map(tuple, removable)), 0 in counts and bool(removable), fixed + sum(map(len, removable))
-    )
-
-
-def leaves_gap(size: int, removed: Sequence[int]) -> bool:
-    """Whether words that stay stand behind one that is left out: then no attribute matches from its start."""
-    return any(number < size - len(removed) for number in removed)
-
-
-def not_from_start(body: dict[str, Any], searchable_count: int) -> None:
-    """Give a hit the exactness that it has behind a gap: the stand-in makes a node count words from there."""
-    details = body["_rankingScoreDetails"]
-    exactness = details.get("exactness")
-    if exactness is None or exactness["matchType"] == "noExactMatch":
-        return
-    terms = details["words"]["matchingWords"]
-    exact_words = terms - int(details.get("typo", {}).get("typoCount", 0) > 0)
-    before = _score_of(details, terms, searchable_count)
-    details["exactness"] = {
-        "order": exactness["order"],
-        "matchType": "noExactMatch",
-        "matchingWords": exact_words,
-        "maxMatchingWords": terms,
-        "score": (exact_words + 1) / (3 * (terms + 1)),
-    }
-    if abs(before - body["_rankingScore"]) < _CLOSE:
-        body["_rankingScore"] = _score_of(details, terms, searchable_count)
-
-
-def _score_of(details: Mapping[str, Any], terms: int, searchable_count: int) -> float:
-    """The score that these details make; sort values have no part in it."""
-    rules = sorted(details.items(), key=lambda item: item[1]["order"])
-    ranked = [item for item in rules if "value" not in item[1] and "distance" not in item[1]]
-    return fold([rank for name, detail in ranked for rank in ranks_of(name, detail, terms, searchable_count)])
-
-
-def ranked_at(raw: Sequence[dict[str, Any]], rank: int, best_rank: int) -> list[dict[str, Any]]:
-    """Hits of one level that match all of its words, with the rank and the score that they have in the whole.
-
-    Changes the details. `words` must be the first rule.
-    """
-    hits = []
-    for body in raw:
-        words = body["_rankingScoreDetails"]["words"]
-        largest = words["maxMatchingWords"]
-        if words["matchingWords"] < largest:
-            continue
-        below = body["_rankingScore"] * largest - (largest - 1)
-        body["_rankingScore"] = (rank - 1 + below) / best_rank
-        words.update(matchingWords=rank, maxMatchingWords=best_rank, score=rank / best_rank)
-        hits.append(body)
-    return hits

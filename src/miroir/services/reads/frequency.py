@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from miroir.core.reads.covering import Share
+from miroir.core.reads.frequency_levels import Levels, Words, grouped, levels, ranked_at, ways_kept
 from miroir.core.reads.marks import question_of, shows_marks
 from miroir.core.reads.merging import Hit, merge, take_hits
-from miroir.core.reads.scores import searchable_count
-from miroir.core.reads.search_plan import SearchPlan, node_search, with_filter
-from miroir.core.reads.word_frequency import (
-    Levels,
-    Question,
-    grouped,
-    leaves_gap,
-    levels,
-    not_from_start,
-    question,
-    ranked_at,
-)
+from miroir.core.reads.path_costs import repair_all
+from miroir.core.reads.search_plan import Matching, SearchPlan, node_search, sequences, with_filter
+from miroir.core.reads.word_frequency import Question, question
 from miroir.meili.commands import JsonObject
 from miroir.services.reads.scatter import Answer, Ask, Reading, Scatter
+from miroir.services.reads.spelling import found_sequences
 
 #: Searches for one question; beyond it nodes decide by themselves.
 _SEARCHES_MAX = 64
@@ -51,31 +44,17 @@ class FrequencySearch:
             return None
         lists: list[list[Hit]] = []
         searches = 0
-        for cost, sets in found.removed():
-            searches += len(sets)
+        for cost, ways in await self._ways(reading, plan, asked, found):
+            searches += len(ways)
             if searches > _SEARCHES_MAX:
                 return None
-            for removed in sets:
-                part = _rewritten(plan, asked, removed, "last")
-                rank = found.best_rank - cost
-                gap = leaves_gap(len(asked.words), removed)
-                for place, hits in enumerate(await self._hits(reading, part, rank, found.best_rank, gap=gap)):
-                    lists.append(_taken(hits, place) if gap else take_hits(hits, place))
-                    for hit in lists[-1]:
-                        hit.left_out = removed
+            lists += await self._hits(reading, plan, asked, ways, (found.best_rank - cost, found.best_rank))
             if len({hit.seq for hits in lists for hit in hits}) >= plan.depth:
                 break
-        counting = _rewritten(plan, asked, found.always, "all")
+        lists = ways_kept(lists)
+        repair_all(plan, lists)
+        counting = _rewritten(plan, asked.without(found.always), "all")
         return Leveled(_without_repeats(lists), counting)
-
-    async def _hits(
-        self, reading: Reading, plan: SearchPlan, rank: int, best_rank: int, *, gap: bool
-    ) -> list[list[dict[str, Any]]]:
-        answers = await self._scatter.ask(reading, lambda share, _: Ask("/search", node_search(plan, share)))
-        if gap:
-            for body in (body for answer in answers for body in answer.value["hits"]):
-                not_from_start(body, searchable_count(plan.index))
-        return [ranked_at(answer.value["hits"], rank, best_rank) for answer in answers]
 
     async def _levels(self, reading: Reading, plan: SearchPlan, asked: Question) -> Levels | None:
         """The levels by the counts of all shards; None where every node comes to the same by its own."""
@@ -91,11 +70,62 @@ class FrequencySearch:
             return None
         return levels(whole, asked.phrase_words)
 
+    async def _ways(
+        self, reading: Reading, plan: SearchPlan, asked: Question, found: Levels
+    ) -> Iterator[tuple[int, list[Words]]]:
+        """The ways that find something, cheapest first; all there are where too much matches to tell."""
+        if found.are_plain:
+            return found.removed()
+        rest = [tuple(other for other in found.always if other != word) for word in found.always]
+        texts = [asked.without(removed) for removed in (found.always, *rest)]
+        matchings = [Matching(_rewritten(plan, text, "all").matching, plan.filter) for text in texts]
+        answers = await self._many(
+            reading, plan, lambda share: [sequences(each, share) for each in matchings]
+        )
+        having: dict[str, set[int]] = {}
+        for results in answers:
+            if any(len(found_sequences(each)) < each["estimatedTotalHits"] for each in results):
+                return found.removed()
+            for seq in found_sequences(results[0]):
+                having[seq] = set()
+            for word, each in zip(found.always, results[1:], strict=True):
+                for seq in found_sequences(each):
+                    having.setdefault(seq, set()).add(word)
+        return found.finding(set(map(frozenset, having.values())))
 
-def _taken(hits: list[dict[str, Any]], place: int) -> list[Hit]:
-    """Hits whose details were changed: not in the order of their node any more."""
-    taken = [hit for body in hits for hit in take_hits([body], place)]
-    return sorted(taken, key=lambda hit: hit.key)
+    async def _hits(
+        self,
+        reading: Reading,
+        plan: SearchPlan,
+        asked: Question,
+        ways: Sequence[Words],
+        ranks: tuple[int, int],
+    ) -> list[list[Hit]]:
+        """What each way finds on each node: one list for each of both."""
+        parts = [_rewritten(plan, asked.lacking(removed), "frequency") for removed in ways]
+        answers = await self._many(
+            reading, plan, lambda share: [node_search(part, share) | {"facets": []} for part in parts]
+        )
+        lists = []
+        for place, results in enumerate(answers):
+            for removed, result in zip(ways, results, strict=True):
+                hits = take_hits(ranked_at(result["hits"], len(removed), *ranks), place)
+                for hit in hits:
+                    hit.left_out = removed
+                lists.append(hits)
+        return lists
+
+    async def _many(
+        self, reading: Reading, plan: SearchPlan, bodies: Callable[[Share], list[JsonObject]]
+    ) -> list[list[JsonObject]]:
+        """Several searches of every node at once."""
+
+        def build(share: Share, _: int) -> Ask:
+            uid = plan.index.physical_uid
+            queries = [{"indexUid": uid, **body} for body in bodies(share)]
+            return Ask("", {"queries": queries}, absolute="/multi-search")
+
+        return [answer.value["results"] for answer in await self._scatter.ask(reading, build)]
 
 
 def _question(plan: SearchPlan) -> Question | None:
@@ -118,9 +148,9 @@ def _first_rule(rules: list[str]) -> str:
     return "words" if rules[0] in needing else rules[0]
 
 
-def _rewritten(plan: SearchPlan, asked: Question, removed: tuple[int, ...], strategy: str) -> SearchPlan:
-    """The plan for a part of the words. Nodes search all of the words by `last`, which shows their number."""
-    change = {"q": asked.without(removed), "matchingStrategy": strategy}
+def _rewritten(plan: SearchPlan, text: str, strategy: str) -> SearchPlan:
+    """The plan for another text."""
+    change = {"q": text, "matchingStrategy": strategy}
     return replace(plan, matching=plan.matching | change, body=plan.body | change)
 
 

@@ -9,9 +9,8 @@ from miroir.core.reads.candidates import Listing, listing
 from miroir.core.reads.count_bodies import bound, listed
 from miroir.core.reads.covering import Share
 from miroir.core.reads.hybrid_merge import semantic_hits, shift_all
-from miroir.core.reads.merging import Hit, merge, repair_scores, take_hits
-from miroir.core.reads.path_costs import repair_proximity
-from miroir.core.reads.scores import searchable_count
+from miroir.core.reads.merging import Hit, merge, take_hits
+from miroir.core.reads.path_costs import repair_all
 from miroir.core.reads.search_plan import SearchPlan, node_search
 from miroir.meili.commands import JsonObject
 from miroir.services.reads.frequency import FrequencySearch
@@ -70,6 +69,5 @@ def hits_of(plan: SearchPlan, raw: list[JsonObject], place: int) -> list[Hit]:
 
 def repaired(plan: SearchPlan, lists: Sequence[list[Hit]], limit: int | None = None) -> list[Hit]:
     """The lists as one, scores as one node would have given them."""
-    repair_scores(lists)
-    repair_proximity(lists, searchable_count(plan.index), by_frequency=plan.by_frequency)
+    repair_all(plan, lists)
     return merge(lists, limit)
