@@ -165,3 +165,25 @@ def test_settling_what_was_refused_waits_for_room_though_its_index_is_gone(tmp_p
         assert (await c.done("POST", "/indexes/m/documents", docs(2)))["status"] == "succeeded"
 
     in_cluster(tmp_path, story)
+
+
+def test_readers_see_nothing_that_is_not_on_the_disk_yet(tmp_path):
+    """Whoever hands out a picture of the cluster while the end of a task is on its way to the disk."""
+
+    async def story(c):
+        await c.done("POST", "/indexes/old/documents", docs(1))
+        cluster, store = c.writes.cluster, Refusing(c.writes.completion._store)
+        c.writes.completion._store, store.left = store, 10**9
+        made = await c.write("POST", "/indexes/m/documents", docs(1))
+        renamed = await c.write("PATCH", "/indexes/old", {"uid": "new"})
+        while not store.refused:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.01)
+        cluster.publish()
+        assert set(cluster.snapshot().indexes) == {"old"}
+        assert (await c.get("/stats"))["indexes"].keys() == {"old"}
+        store.left = 0
+        for uid in (made, renamed):
+            assert (await c.wait(uid))["status"] == "succeeded"
+        assert set(cluster.snapshot().indexes) == {"m", "new"}
+
+    in_cluster(tmp_path, story)

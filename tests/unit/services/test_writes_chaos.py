@@ -119,6 +119,7 @@ def test_any_history_ends_as_on_one_node(tmp_path, seed):
                 uid = await cluster.write("PATCH", "/indexes/m/settings", start)
                 model.ops[uid] = ("settings", None)
                 await cluster.wait(uid)
+                await cluster.live()  # faults may have hidden a node meanwhile
                 model.ops[await cluster.write("POST", "/indexes/m/documents", [{"id": 0, "kind": "x"}])] = (
                     "replace",
                     [{"id": 0, "kind": "x"}],

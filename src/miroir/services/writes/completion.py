@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from miroir.core.catalogue import Draft
 from miroir.core.reads.node_errors import clean_message
 from miroir.core.records import (
     CatalogueChange,
@@ -311,12 +312,13 @@ class Completion:
     async def _commit_round(self, found: Round) -> None:
         now = self._now_ns()
         done = [msgspec.structs.replace(op, stage="done") for op, _, _ in found.ended]
+        draft = Draft(self._cluster.visible)
         applied = []
         relabelled: dict[int, Task] = {}
         for op, resolution, verdict in found.ended:
             change = resolution.change if verdict.error is None else _made_only(resolution.change)
             if change is not None:
-                applied.append(self._cluster.visible.apply(change, now_ns=now))
+                applied.append(draft.apply(change, now_ns=now))
                 if change.relabel:
                     relabelled.update(self._relabel(op.id, change.relabel, {**found.tasks, **relabelled}))
         tasks = {**found.tasks, **relabelled}
@@ -350,6 +352,8 @@ class Completion:
             self.on_commit(op.id)
         if self.mending is not None:
             self.mending.add(refused)
+        for rows in applied:
+            self._cluster.visible.take(rows)
         lanes = self._cluster.lanes
         for key, lane in found.lanes.items():
             known = lanes.get(key)
