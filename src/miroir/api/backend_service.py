@@ -14,11 +14,10 @@ from miroir.meili.commands import Call
 from miroir.meili.http import HttpReply
 from miroir.meili.indexes import index_not_found
 from miroir.meili.metrics_text import CONTENT_TYPE, exposition
+from miroir.meili.reference import ABOUT
 from miroir.meili.stats import index_stats_view, stats_view
 from miroir.services.writes.writes import WritePath
 
-#: The Meilisearch release whose answers we give.
-VERSION = "1.50.0"
 _REFUSED = (
     "snapshots.create",
     "export",
@@ -55,7 +54,7 @@ def service_handlers(writes: WritePath) -> Mapping[str, Handler]:
         return 200, {"status": "available"}
 
     async def version(_: Call) -> Answer:
-        return 200, {"commitSha": "unknown", "commitDate": "unknown", "pkgVersion": VERSION}
+        return 200, ABOUT
 
     async def stats(call: Call) -> Answer:
         indexes = writes.cluster.snapshot().indexes

@@ -10,9 +10,8 @@ from miroir.meili import experimental
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
 from miroir.meili.http import HttpReply
+from miroir.meili.reference import ABOUT
 from miroir.meili.stats import IndexStats, index_stats_view, stats_view
-
-VERSION = "1.50.0"  #: the Meilisearch release whose answers the engine gives
 
 
 def _root(_: State, __: Call) -> Answer:
@@ -24,7 +23,7 @@ def _health(_: State, __: Call) -> Answer:
 
 
 def _version(_: State, __: Call) -> Answer:
-    return 200, {"commitSha": "unknown", "commitDate": "unknown", "pkgVersion": VERSION}
+    return 200, ABOUT
 
 
 def _numbers(state: State, live: LiveIndex) -> IndexStats:

@@ -9,15 +9,15 @@ from miroir.meili.dump_format import dump_uid
 from miroir.meili.stats import human_size
 from miroir.meili.tasks import Task
 
+_PAGE_BYTES = 4096  #: sizes are told in whole pages, as a server does
+
 
 async def run_compaction(runner: Runner, task: Task) -> Outcome:
-    """Give unused space of the file back; sizes before and after are those of the whole file."""
-    before = runner.store.size_bytes()
+    """Nothing to be done: indexes share one file, which uses its free pages again. Sizes are those of the index."""
+    live = runner.catalog[task.index_uid or ""]
     await runner.breathe()
-    after = runner.store.size_bytes()
-    return Outcome(
-        tasks=[succeeded(task, preCompactionSize=human_size(before), postCompactionSize=human_size(after))]
-    )
+    size = human_size(_PAGE_BYTES * (1 + live.raw_size // _PAGE_BYTES))
+    return Outcome(tasks=[succeeded(task, preCompactionSize=size, postCompactionSize=size)])
 
 
 async def run_snapshot(runner: Runner, tasks: list[Task]) -> Outcome:

@@ -127,6 +127,10 @@ _COUNTERS = frozenset(
 )
 
 
+#: Tasks that the server's indexer carries out: it tells how their batch was written.
+_INDEXING = frozenset(_words("documentAdditionOrUpdate documentEdition documentDeletion settingsUpdate"))
+
+
 def merged_details(tasks: Iterable[Task]) -> dict[str, Any]:
     """Details of a batch: counters added, the rest overlaid; nulls dropped but for settings that were reset."""
     merged: dict[str, Any] = {}
@@ -161,6 +165,10 @@ def batch_view(batch: Batch, tasks: Sequence[Task]) -> dict[str, Any]:
     if batch.finished_at is not None:  # the server names its inner steps; the whole is the one both have
         seconds = (batch.finished_at - batch.started_at) / NS
         stats["progressTrace"] = {"processing tasks": format_step(max(seconds, 0))}
+        if any(task.kind in _INDEXING and task.status == "succeeded" for task in tasks):
+            # the same is true of how indexes were written: nothing waited, no size is known
+            stats["writeChannelCongestion"] = {"attempts": 0, "blocking_attempts": 0, "blocking_ratio": 0.0}
+            stats["internalDatabaseSizes"] = {}
     return {
         "uid": batch.uid,
         "progress": batch.progress,

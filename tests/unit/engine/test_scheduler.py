@@ -226,6 +226,29 @@ def test_any_history_with_crashes_ends_like_the_plain_model(operations: list[tup
     scenario(run)
 
 
+def test_compaction_tells_the_size_of_its_index_alone() -> None:
+    async def run(client: Client) -> None:
+        await client.write("POST", "/indexes/other/documents", [{"id": 1, "text": "long " * 2_000}])
+        await client.write("POST", DOCUMENTS, [{"id": 1}])
+        while await client.engine.step():
+            pass
+        uid = await client.write("POST", "/indexes/movies/compact")
+        assert await client.engine.step()
+        task = await client.task(uid)
+        assert task["details"] == {"preCompactionSize": "4 KiB", "postCompactionSize": "4 KiB"}
+
+    scenario(run)
+
+
+def test_a_version_names_a_commit_as_clients_read_it() -> None:
+    async def run(client: Client) -> None:
+        _, version = await client.ask("GET", "/version")
+        assert len(bytes.fromhex(version["commitSha"])) == 20
+        assert version["pkgVersion"].count(".") == 2
+
+    scenario(run)
+
+
 def test_a_second_engine_refuses_data_of_another_version(tmp_path: Any) -> None:
     import sqlite3
 

@@ -197,7 +197,11 @@ def test_the_view_of_a_batch() -> None:
         "types": {"documentAdditionOrUpdate": 2, "documentDeletion": 1, "settingsUpdate": 1},
         "indexUids": {"a": 2, "b": 2},
         "progressTrace": {"processing tasks": "1.00s"},
+        "writeChannelCongestion": {"attempts": 0, "blocking_attempts": 0, "blocking_ratio": 0.0},
+        "internalDatabaseSizes": {},
     }
+    made = [Task(uid=5, kind="indexCreation", status="succeeded", index_uid="a")]
+    assert "internalDatabaseSizes" not in batch_view(Batch(uid=9, started_at=0, finished_at=S), made)["stats"]
     assert "progressTrace" not in batch_view(Batch(uid=8, started_at=0), tasks)["stats"]
     assert view["duration"] == "PT1S"
     page = select_batches(
