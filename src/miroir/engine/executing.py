@@ -132,7 +132,7 @@ def _update(runner: Runner, uid: str, task: Task) -> Outcome:
             raise ApiError("index_already_exists", f"Index `{new_uid}` already exists.")
         live = replace(live, uid=new_uid, updated_at=runner.now_ns())
         outcome.indexes[uid] = None
-        outcome.relabels.append(({uid: new_uid}, task.uid))
+        outcome.relabels.append(({uid: new_uid, new_uid: uid}, task.uid))
     if job.primary_key is not None and job.primary_key != live.index.primary_key:
         if live.index.documents:
             message = f"Index `{live.uid}`: Index already has a primary key: `{live.index.primary_key}`."

@@ -25,7 +25,8 @@ from miroir.engine.store import Store
 from miroir.engine.task_queue import Chosen, TaskQueue
 from miroir.meili import settings
 from miroir.meili.codes import ApiError
-from miroir.meili.tasks import FINISHED, Batch, Task, relabel
+from miroir.meili.task_names import relabel
+from miroir.meili.tasks import FINISHED, Batch, Task
 
 _batch_encode = msgspec.msgpack.Encoder().encode
 

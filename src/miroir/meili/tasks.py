@@ -33,6 +33,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: int | None = None
     custom_metadata: str | None = None
     swaps: tuple[tuple[str, str], ...] = ()  #: indexes of an indexSwap, for filtering and relabelling
+    ran_on: str | None = (
+        None  #: what `index_uid` was when it ran, where that has changed: batches still say so
+    )
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +158,7 @@ def merged_details(tasks: Iterable[Task]) -> dict[str, Any]:
 
 def batch_view(batch: Batch, tasks: Sequence[Task]) -> dict[str, Any]:
     """BatchView of a batch and its tasks, oldest first."""
-    indexes = Counter(task.index_uid for task in tasks if task.index_uid is not None)
+    indexes = Counter(uid for task in tasks if (uid := task.ran_on or task.index_uid) is not None)
     stats: dict[str, Any] = {
         "totalNbTasks": len(tasks),
         "status": dict(sorted(Counter(task.status for task in tasks).items(), key=_order_of(STATUSES))),
@@ -400,27 +403,6 @@ def task_not_found(uid: int | str) -> ApiError:
 def batch_not_found(uid: int | str) -> ApiError:
     """404."""
     return ApiError("batch_not_found", f"Batch `{uid}` not found.")
-
-
-# --- renames ------------------------------------------------------------------------------------
-
-
-def relabel(task: Task, names: Mapping[str, str]) -> Task:
-    """The task after its indexes changed names: `names` maps old to new (both ways for a swap).
-
-    To be applied to all tasks enqueued before the rename or swap took effect.
-    """
-    if task.index_uid is not None and task.index_uid in names:
-        return msgspec.structs.replace(task, index_uid=names[task.index_uid])
-    return task
-
-
-def swap_names(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The renaming that a list of swaps amounts to."""
-    names: dict[str, str] = {}
-    for left, right in pairs:
-        names[left], names[right] = right, left
-    return names
 
 
 def with_filter(query: TasksQuery, wanted: TaskFilter) -> TasksQuery:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, TaskFilter, TasksQuery
 from miroir.meili.query_params import query_pairs
+from miroir.meili.task_names import relabel
 from miroir.meili.task_params import decode_tasks_query, decode_tasks_select, path_uid
 from miroir.meili.tasks import (
     KINDS,
@@ -22,12 +23,10 @@ from miroir.meili.tasks import (
     is_unrestricted,
     list_view,
     matches,
-    relabel,
     select,
     select_batches,
     select_page,
     summary,
-    swap_names,
     task_view,
 )
 
@@ -228,11 +227,24 @@ def test_selections_for_cancelation_and_deletion() -> None:
 
 
 def test_a_swap_relabels_both_sides() -> None:
-    names = swap_names([("a", "b")])
+    names = {"a": "b", "b": "a"}
     task = Task(uid=1, kind="indexCreation", index_uid="a")
     assert relabel(task, names).index_uid == "b"
     assert relabel(relabel(task, names), names) == task
     assert relabel(Task(uid=1, kind="indexSwap"), names).index_uid is None
+
+
+def test_earlier_swaps_are_relabelled_too_and_batches_say_what_ran() -> None:
+    names = {"a": "b", "b": "a"}
+    shown = [{"indexes": ["a", "c"], "rename": False}, {"indexes": ["d", "e"], "rename": False}]
+    swap = Task(uid=1, kind="indexSwap", swaps=(("a", "c"), ("d", "e")), details={"swaps": shown})
+    moved = relabel(swap, names)
+    assert moved.swaps == (("b", "c"), ("d", "e"))
+    assert moved.details == {"swaps": [{"indexes": ["b", "c"], "rename": False}, shown[1]]}
+    done = Task(uid=1, kind="indexCreation", index_uid="a", batch_uid=1)
+    batch = Batch(uid=1, started_at=0)
+    assert batch_view(batch, [relabel(done, names)])["stats"]["indexUids"] == {"a": 1}
+    assert batch_view(batch, [relabel(relabel(done, names), {"b": "c"})])["stats"]["indexUids"] == {"a": 1}
 
 
 @pytest.mark.parametrize(

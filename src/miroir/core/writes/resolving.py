@@ -92,7 +92,7 @@ def update(
         if catalogue.find(new_uid) is not None:
             raise ApiError("index_already_exists", f"Index `{new_uid}` already exists.")
         names = {uid: None, new_uid: index.physical}
-        relabel = {uid: new_uid}
+        relabel = {uid: new_uid, new_uid: uid}
     change = IndexChange() if primary_key is None else IndexChange(primary_key=primary_key)
     return Resolution(
         physical=index.physical,
@@ -128,10 +128,9 @@ def swap(catalogue: Catalogue, swaps: Sequence[tuple[str, str, bool]]) -> Resolu
                     f"Hint: You can remove `{right}` first and then do your remove.",
                 )
             names[left] = None
-            relabel[left] = right
         else:
             names[left] = catalogue.names[right]
-            relabel.update({left: right, right: left})
+        relabel.update({left: right, right: left})
         names[right] = catalogue.names[left]
     details = {"swaps": [{"indexes": [left, right], "rename": rename} for left, right, rename in swaps]}
     return Resolution(change=CatalogueChange(names=names, relabel=relabel), details=details)
