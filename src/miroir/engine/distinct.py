@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import AttributeRules
 from miroir.engine.facets import FacetIndex, FieldFacets
 from miroir.meili.codes import ApiError
+from miroir.meili.federation_merge import HitValue, hit_values
 
 
 def check_distinct(rules: AttributeRules, name: str, displayed: Sequence[str] = ("*",)) -> None:
@@ -49,8 +51,6 @@ def sharing_values(table: FieldFacets, docid: int) -> BitMap:
         return BitMap()
     sets = [table.strings[key] for key in values.strings]
     sets += [table.numbers[number] for number in values.numbers]
-    if values.has_blank or "" in values.strings:  # blanks alone are empty in their normal form
-        sets += [table.blank, table.strings.get("") or BitMap()]
     return BitMap.union(*sets) if sets else BitMap()
 
 
@@ -62,3 +62,19 @@ def apply_distinct(table: FieldFacets, candidates: BitMap) -> tuple[BitMap, BitM
             excluded |= sharing_values(table, docid)
             remaining.add(docid)
     return remaining, excluded
+
+
+def shown_again(hits: Sequence[Mapping[str, Any]], name: str) -> list[int]:
+    """Places of hits that share a value with one before them, as a search that names the attribute compares them.
+
+    That is after the distinct rule, and by what documents show: an empty string is a value here, as no facet is.
+    """
+    seen: set[HitValue] = set()
+    places = []
+    for place, hit in enumerate(hits):
+        values = hit_values(hit, name)
+        if seen.isdisjoint(values):
+            seen.update(values)
+        else:
+            places.append(place)
+    return places

@@ -31,18 +31,16 @@ class PathValues:
     strings: Mapping[str, str] = field(default_factory=dict)
     is_null: bool = False
     is_empty: bool = False
-    has_blank: bool = False  #: an empty string: for the distinct rule a value like others, for nothing else
 
 
 class _Collected:
-    __slots__ = ("has_blank", "is_empty", "is_null", "numbers", "strings")
+    __slots__ = ("is_empty", "is_null", "numbers", "strings")
 
     def __init__(self) -> None:
         self.numbers: set[float] = set()
         self.strings: dict[str, str] = {}
         self.is_null = False
         self.is_empty = False
-        self.has_blank = False
 
 
 def facet_key(text: str) -> str:
@@ -67,7 +65,7 @@ def document_values(document: Mapping[str, Any], rules: AttributeRules) -> dict[
             if rules.is_faceted(path):
                 found.setdefault(path, _Collected()).numbers.add(number)
     return {
-        path: PathValues(tuple(sorted(c.numbers)), c.strings, c.is_null, c.is_empty, c.has_blank)
+        path: PathValues(tuple(sorted(c.numbers)), c.strings, c.is_null, c.is_empty)
         for path, c in found.items()
     }
 
@@ -85,9 +83,6 @@ def _visit(
             _visit(f"{path}.{key}", child, rules, found, on_key=True)
     elif isinstance(value, list):
         for element in value:
-            # Deeper arrays do not count here.
-            if element == "" and path in found:
-                found[path].has_blank = True
             _visit_element(path, element, rules, found)
 
 
@@ -117,7 +112,6 @@ def _collect(slot: _Collected, value: Any, *, on_key: bool) -> None:
             slot.is_null = True
         elif not value:
             slot.is_empty = True
-            slot.has_blank = slot.has_blank or isinstance(value, str)
 
 
 # --- points -------------------------------------------------------------------------------------

@@ -46,8 +46,6 @@ class FieldFacets:
     null: BitMap = field(default_factory=BitMap)
     empty: BitMap = field(default_factory=BitMap)
     exists: BitMap = field(default_factory=BitMap)
-    #: documents with an empty string, see `PathValues.has_blank`
-    blank: BitMap = field(default_factory=BitMap)
     number_tree: FacetTree = field(default_factory=FacetTree)
     string_tree: FacetTree = field(default_factory=FacetTree)
     touched_numbers: frozenset[float] = frozenset()  #: changed since the trees were settled
@@ -85,7 +83,7 @@ class FieldFacets:
         strings = _Postings(self.strings)
         flags = {
             name: getattr(self, name).copy()
-            for name in ("with_number", "with_string", "null", "empty", "exists", "blank")
+            for name in ("with_number", "with_string", "null", "empty", "exists")
         }
         for docid, (old, new) in changes.items():
             before, after = old or _NO_VALUES, new or _NO_VALUES
@@ -97,7 +95,6 @@ class FieldFacets:
                 ("null", after.is_null),
                 ("empty", after.is_empty),
                 ("exists", new is not None),
-                ("blank", after.has_blank),
             ):
                 if holds:
                     flags[name].add(docid)

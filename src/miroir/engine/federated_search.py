@@ -104,7 +104,7 @@ def _run(state: State, live: LiveIndex, item: MultiSearchItem, federation: Feder
             item.search,
             page=1 if is_paged else None,
             hits_per_page=length if is_paged else None,
-            distinct=federation.distinct or item.search.distinct,
+            distinct=item.search.distinct if federation.distinct is None else federation.distinct,
         ),
         length,
         is_enabled=lambda feature: state.features.get(feature, False),

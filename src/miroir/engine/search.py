@@ -14,7 +14,7 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from miroir.engine.distinct import apply_distinct, check_distinct, distinct_table
+from miroir.engine.distinct import apply_distinct, check_distinct, distinct_table, shown_again
 from miroir.engine.facet_distribution import facet_distribution
 from miroir.engine.filtering import filter_documents
 from miroir.engine.formatting.hits import HitMaker
@@ -372,6 +372,8 @@ def search(
     """
     offset, length = window(query, index.settings)
     found = find(index, query, length, is_enabled=is_enabled, is_late=is_late)
+    if query.distinct is not None:
+        found = _shown_once(index, found, query.distinct)
     if query.facets:
         check_facets(index.settings, query.facets)
     maker = HitMaker(index, query, found.words, found.sort)
@@ -389,6 +391,19 @@ def search(
         shown = found.details[offset:length]
         answer["semanticHitCount"] = _semantic_count(shown) if found.semantic_count else 0
     return answer
+
+
+def _shown_once(index: Index, found: Found, distinct: str) -> Found:
+    again = shown_again([index.documents[docid] for docid in found.docids], distinct)
+    if not again:
+        return found
+    kept = [place for place in range(len(found.docids)) if place not in set(again)]
+    return replace(
+        found,
+        docids=[found.docids[place] for place in kept],
+        details=[found.details[place] for place in kept],
+        candidates=found.candidates - BitMap(found.docids[place] for place in again),
+    )
 
 
 def totals(query: SearchQuery, count: int) -> JsonObject:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miroir.core.reads.covering import Share
-from miroir.core.reads.distinct import deduplicate, duplicates_filter
+from miroir.core.reads.distinct import deduplicate, duplicates_filter, needs_listing, shown_once
 from miroir.core.reads.document_reads import fetch_body, merge_documents
 from miroir.core.reads.federation_merge import QueryHits, federate, federate_index
 from miroir.core.reads.hybrid_merge import keyword_suffices, mix, shift
@@ -49,12 +49,15 @@ def test_distinct_survivors_of_lists_and_types() -> None:
     assert duplicates_filter("f", [[]]) is None
 
 
-def test_an_empty_string_is_a_value_for_distinct_alone_or_in_an_array() -> None:
-    values: list[Any] = ["", ["a", ""], [["", "b"]], ["", 1], [["", "c"]], " "]
-    kept, keys = deduplicate([keyword_hit(number, 1.0, f=value) for number, value in enumerate(values)], "f")
-    assert ids(kept) == [0, 2, 4]
-    assert duplicates_filter("f", keys[:2]) == '("f" IN ["b"] OR "f" IS EMPTY)'
-    assert duplicates_filter("f", [[(True, ""), (True, "a")]]) == '"f" IN ["a"]'
+def test_empty_strings_are_no_facets_but_shown_once_where_a_search_names_the_attribute() -> None:
+    values: list[Any] = ["", ["a", ""], [["", "b"]], ["", 1], [["", "c"]], " ", [[" "]]]
+    hits = [keyword_hit(number, 1.0, f=value) for number, value in enumerate(values)]
+    kept, _ = deduplicate(hits, "f")
+    assert ids(kept) == [0, 1, 2, 3, 4, 5]
+    shown, dropped = shown_once(kept, "f")
+    assert (ids(shown), ids(dropped)) == ([0, 2, 4], [1, 3, 5])
+    assert needs_listing(hits[:1], "f", named=True)
+    assert not needs_listing(hits[:1], "f", named=False)
 
 
 def test_hybrid_takes_the_better_half_and_semantic_on_ties() -> None:

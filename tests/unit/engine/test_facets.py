@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from miroir.engine.attribute_rules import AttributeRules
-from miroir.engine.distinct import apply_distinct
+from miroir.engine.distinct import apply_distinct, shown_again
 from miroir.engine.facet_distribution import facet_distribution
 from miroir.engine.facet_values import document_values
 from miroir.engine.facets import FacetIndex
@@ -85,13 +85,14 @@ def test_null_and_empty_count_directly_under_a_key_only() -> None:
     assert found["a.c"].is_empty
 
 
-def test_an_empty_string_excludes_others_alone_or_in_an_array() -> None:
-    values: list[Any] = ["", ["a", ""], [["", "b"]], ["", 1], [["", "c"]], " "]
+def test_an_empty_string_excludes_nothing_but_what_would_be_shown_again() -> None:
+    values: list[Any] = ["", ["a", ""], [["", "b"]], ["", 1], [["", "c"]], " ", [[" "]]]
     index = FacetIndex().updated(
         {"filterableAttributes": ["f"]}, [(docid, None, {"f": value}) for docid, value in enumerate(values)]
     )
     remaining, _ = apply_distinct(index.fields["f"], BitMap(range(len(values))))
-    assert list(remaining) == [0, 2, 4]
+    assert list(remaining) == [0, 1, 2, 3, 4, 5]
+    assert shown_again([{"f": values[docid]} for docid in remaining], "f") == [1, 3, 5]
 
 
 def test_dotted_key_and_nesting_share_a_path() -> None:

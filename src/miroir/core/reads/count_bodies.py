@@ -24,7 +24,7 @@ def bound(plan: SearchPlan, share: Share) -> JsonObject:
     body = count_only(plan, share)
     if plan.semantic:
         body["hybrid"] = {**body["hybrid"], "semanticRatio": 1.0}
-    return body | {"distinct": plan.query.distinct} if plan.query.distinct else body
+    return body | {"distinct": plan.query.distinct} if plan.query.distinct is not None else body
 
 
 def undropped(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
@@ -36,7 +36,7 @@ def deeper(plan: SearchPlan, share: Share, limit: int) -> JsonObject:
     """The same list, further down, without documents."""
     body = plan.matching | {"limit": limit, "showRankingScore": True, "showRankingScoreDetails": True}
     body["attributesToRetrieve"] = [plan.distinct] if plan.distinct else []
-    if plan.query.distinct:
+    if plan.query.distinct is not None:
         body["distinct"] = plan.query.distinct
     return with_filter(body, plan.filter, share.shard_filter)
 
@@ -54,7 +54,7 @@ def above(plan: SearchPlan, share: Share, threshold: float) -> JsonObject:
     """Exhaustive totals and facets of the hits above a threshold; in page mode a node looks at all of them."""
     body = plan.matching | {"page": 1, "hitsPerPage": 1, "attributesToRetrieve": []}
     body["rankingScoreThreshold"] = threshold
-    if plan.query.distinct:
+    if plan.query.distinct is not None:
         body["distinct"] = plan.query.distinct
     if plan.query.facets:
         body["facets"] = list(plan.query.facets)

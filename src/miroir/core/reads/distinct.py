@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.projection import at_path
 from miroir.core.reads.search_plan import quoted
 from miroir.meili.facet_forms import normal_facet
-from miroir.meili.federation_merge import hit_values
+from miroir.meili.federation_merge import HitValue, hit_values
 
 #: (is a string, number or normal form)
 ValueKey = tuple[bool, float | str]
 
-
-#: An empty string. It is no facet value, yet the distinct rule takes it for one.
-_BLANK: ValueKey = (True, "")
+_BLANK: HitValue = (False, "")
 
 
 def distinct_keys(document: Mapping[str, Any], attribute: str) -> list[ValueKey]:
-    """What a document is deduplicated by: its values as facets, and whether an empty string is among them."""
-    keys = facet_keys(at_path(document, attribute))
-    # Of arrays inside arrays only what is not empty counts, as `hit_values` reads them.
-    if (False, "") in hit_values(document, attribute):
-        keys.append(_BLANK)
-    return keys
+    """What a document is deduplicated by: its values as facets."""
+    return facet_keys(at_path(document, attribute))
 
 
 def facet_keys(value: Any) -> list[ValueKey]:
@@ -36,8 +30,8 @@ def facet_keys(value: Any) -> list[ValueKey]:
             keys.append((True, "true" if leaf else "false"))
         elif isinstance(leaf, (int, float)):
             keys.append((False, float(leaf)))
-        elif normal := normal_facet(leaf):
-            keys.append((True, normal))
+        elif leaf:
+            keys.append((True, normal_facet(leaf)))
     return keys
 
 
@@ -63,25 +57,38 @@ def deduplicate(hits: Iterable[Hit], attribute: str) -> tuple[list[Hit], list[li
     return kept, values
 
 
-def has_many_values(hits: Iterable[Hit], attribute: str | None) -> bool:
-    """Whether some hit has several values of the attribute."""
-    return attribute is not None and any(len(distinct_keys(hit.body, attribute)) > 1 for hit in hits)
+def shown_once(hits: Sequence[Hit], attribute: str) -> tuple[list[Hit], list[Hit]]:
+    """(kept, dropped): what a search that names the attribute does with the hits that deduplication leaves.
+
+    It compares what documents show, where an empty string is a value, as no facet is.
+    """
+    seen: set[HitValue] = set()
+    kept: list[Hit] = []
+    dropped: list[Hit] = []
+    for hit in hits:
+        values = hit_values(hit.body, attribute)
+        if seen.isdisjoint(values):
+            seen.update(values)
+            kept.append(hit)
+        else:
+            dropped.append(hit)
+    return kept, dropped
+
+
+def needs_listing(hits: Iterable[Hit], attribute: str, *, named: bool) -> bool:
+    """Whether nodes may have dropped what one node keeps: for other values of a document, or for an empty string."""
+    return any(
+        len(distinct_keys(hit.body, attribute)) > 1 or (named and _BLANK in hit_values(hit.body, attribute))
+        for hit in hits
+    )
 
 
 def duplicates_filter(attribute: str, values: Iterable[list[ValueKey]]) -> str | None:
-    """A filter for every document that shares a value with one of these, None when there is no value.
-
-    No filter finds empty strings among other values; those that are all a document has, it finds.
-    """
-    lists = list(values)
-    texts = {number_text(key) if not is_string else str(key) for keys in lists for is_string, key in keys}
-    texts.discard("")
-    parts = [f"{quoted(attribute)} IN [{', '.join(quoted(text) for text in sorted(texts))}]"] if texts else []
-    if [_BLANK] in lists:
-        parts.append(f"{quoted(attribute)} IS EMPTY")
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    return f"({' OR '.join(parts)})"
+    """A filter for every document that shares a value with one of these, None when there is no value."""
+    texts = {number_text(key) if not is_string else str(key) for keys in values for is_string, key in keys}
+    if not texts:
+        return None
+    return f"{quoted(attribute)} IN [{', '.join(quoted(text) for text in sorted(texts))}]"
 
 
 def number_text(number: float | str) -> str:

@@ -117,7 +117,7 @@ def plan_search(
     matching = matching_body(query) | vectors_body(query, kind)
     body = dict(matching)
     body |= {"offset": 0, "limit": depth, "showRankingScore": True, "showRankingScoreDetails": True}
-    if query.distinct:
+    if query.distinct is not None:
         body["distinct"] = (
             query.distinct
         )  # the setting's attribute need not be filterable, the parameter's must
@@ -370,6 +370,6 @@ def judged_body(query: SearchQuery) -> JsonObject:
         body["hybrid"]["semanticRatio"] = query.hybrid.semantic_ratio
     if query.facets:
         body["facets"] = list(query.facets)
-    if query.distinct:
+    if query.distinct is not None:
         body["distinct"] = query.distinct
     return with_filter(body, query.filter)

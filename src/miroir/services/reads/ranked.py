@@ -17,7 +17,7 @@ from miroir.core.reads.candidates import (
 )
 from miroir.core.reads.count_bodies import above, count_only, deeper, distinct_values, undropped
 from miroir.core.reads.covering import Share
-from miroir.core.reads.distinct import ValueKey, deduplicate, duplicates_filter, has_many_values
+from miroir.core.reads.distinct import ValueKey, deduplicate, duplicates_filter, needs_listing
 from miroir.core.reads.facet_merge import FacetSum
 from miroir.core.reads.first_ask import first_limit, suffices
 from miroir.core.reads.hybrid_merge import mix
@@ -86,7 +86,8 @@ class Ranker:
             answers = await self._scatter.ask(
                 reading, lambda share, _: Ask("/search", count_only(plan, share))
             )
-        if plan.distinct and any(has_many_values(hits, plan.distinct) for hits in lists):
+        named = plan.query.distinct is not None
+        if plan.distinct and any(needs_listing(hits, plan.distinct, named=named) for hits in lists):
             listed = await self._listed(reading, plan)
             if listed is not None:
                 return listed
@@ -111,7 +112,7 @@ class Ranker:
                     survivors = [hit for hit, _ in await self._survivors(reading, plan)]
                     ranked.total = len(survivors)
                     if ranked.facets is not None:
-                        ranked.facets = facet_sum(await self._count_hits(reading, ranked, survivors))
+                        ranked.facets = facet_sum(await self.count_hits(reading, ranked, survivors))
                 else:  # what nodes dropped is off their totals; what was dropped here comes off now
                     ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
             elif counted and (plan.depth or _is_exhaustive(plan)):
@@ -195,7 +196,7 @@ class Ranker:
         """Facets of what is counted."""
         if ranked.plan.query.facets and ranked.counted is not None:
             kept = [hit for hit in listed.found.hits if hit.seq in ranked.counted]
-            ranked.facets = facet_sum(await self._count_hits(reading, ranked, kept))
+            ranked.facets = facet_sum(await self.count_hits(reading, ranked, kept))
 
     async def _undropped(self, reading: Reading, plan: SearchPlan) -> list[list[Hit]]:
         """The lists of nodes that drop nothing, as far as they are needed here.
@@ -284,7 +285,7 @@ class Ranker:
             kept = [hit for hit, keys in visited if keys]
             for answer in sharing:
                 add_facets(everything, answer, sign=-1)
-            for answer in await self._count_hits(reading, ranked, kept):
+            for answer in await self.count_hits(reading, ranked, kept):
                 add_facets(everything, answer)
             ranked.facets = everything
 
@@ -300,7 +301,7 @@ class Ranker:
             return
         ranked.total = len(kept)
         if ranked.facets is not None and counted:
-            ranked.facets = facet_sum(await self._count_hits(reading, ranked, kept))
+            ranked.facets = facet_sum(await self.count_hits(reading, ranked, kept))
 
     async def _count_above(self, reading: Reading, ranked: Ranked, threshold: float) -> None:
         """Exhaustive totals where more hits pass than can be reached: by the nodes' own, unrepaired scores."""
@@ -311,7 +312,7 @@ class Ranker:
         if ranked.facets is not None:
             ranked.facets = facet_sum(answers)
 
-    async def _count_hits(self, reading: Reading, ranked: Ranked, hits: Sequence[Hit]) -> list[Answer]:
+    async def count_hits(self, reading: Reading, ranked: Ranked, hits: Sequence[Hit]) -> list[Answer]:
         """Facets of exactly these hits."""
         seqs = by_share(ranked, hits)
         plan = replace(ranked.plan, filter=None, matching={})

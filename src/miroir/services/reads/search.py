@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from miroir.core.reads.distinct import deduplicate
+from miroir.core.reads.distinct import deduplicate, shown_once
 from miroir.core.reads.hybrid_merge import is_semantic, keyword_suffices, knows_words, mix
 from miroir.core.reads.merging import Hit
 from miroir.core.reads.node_errors import as_api_error
@@ -29,7 +29,7 @@ from miroir.meili.search import require_hybrid
 from miroir.meili.search_kinds import asks_embedder
 from miroir.meili.settings_rules import AttributeRules, is_inside, matches_pattern
 from miroir.services.reads.marking import Marker
-from miroir.services.reads.ranked import Ranked, Ranker, both, counted_matching
+from miroir.services.reads.ranked import Ranked, Ranker, add_facets, both, counted_matching
 from miroir.services.reads.scatter import Ask, NodeRefusal, Reading, Scatter
 from miroir.services.reads.spelling import Speller
 
@@ -49,6 +49,8 @@ class IndexSearch:
         Raises ApiError: what a node would have refused, or miroir_index_incomplete.
         """
         ranked = await self.rank(reading, query)
+        if query.distinct is not None:
+            await self._show_once(reading, ranked, query.distinct)
         _require_facets(reading.index, query)
         page = ranked.hits[ranked.plan.offset : ranked.plan.ends_at]
         await self.fetch_bodies(reading, ranked, page)
@@ -56,6 +58,18 @@ class IndexSearch:
             counted = [counted_matching(ranked, matching_of(reading.index, query))]
             await self._speller.settle(reading, ranked.facets, ranked.candidates, query.facets or (), counted)
         return answer(ranked, page)
+
+    async def _show_once(self, reading: Reading, ranked: Ranked, distinct: str) -> None:
+        """Without the hits that show a value again."""
+        ranked.hits, dropped = shown_once(ranked.hits[: ranked.plan.ends_at], distinct)
+        if not dropped:
+            return
+        ranked.total -= len(dropped)
+        if ranked.counted is not None:
+            ranked.counted -= {hit.seq for hit in dropped}
+        if ranked.facets is not None:
+            for counted in await self._ranker.count_hits(reading, ranked, dropped):
+                add_facets(ranked.facets, counted, sign=-1)
 
     async def fetch_bodies(self, reading: Reading, ranked: Ranked, page: Sequence[Hit]) -> None:
         """Give the hits of a page their documents, where the first phase left them out. Raises ApiError."""
