@@ -17,6 +17,9 @@ def document_handlers(writes: WritePath) -> Mapping[str, Handler]:
     """Route name -> handler."""
     ingest = writes.ingest
 
+    def is_enabled(feature: str) -> bool:
+        return bool(writes.registry.features.get(feature, False))
+
     async def add(call: Call) -> Answer:
         return accepted_reply(
             await ingest.add(
@@ -31,11 +34,11 @@ def document_handlers(writes: WritePath) -> Mapping[str, Handler]:
         if call.args.filter is not None:
             refuse_filter(call.args.filter, "invalid_document_filter")
             node = parse(call.args.filter, "invalid_document_filter")
-            check_features(node, lambda feature: writes.registry.features.get(feature, False))
+            check_features(node, is_enabled)
         return accepted_reply(await ingest.delete(uid_of(call), call.args, idempotency=idempotency_of(call)))
 
     async def edit(call: Call) -> Answer:
-        check_edit(call.args, uid_of(call))
+        check_edit(call.args, uid_of(call), is_enabled)
         refuse_filter(call.args.filter, "invalid_document_filter")
         return accepted_reply(await ingest.edit(uid_of(call), call.args, idempotency=idempotency_of(call)))
 

@@ -79,7 +79,7 @@ def _delete(state: State, call: Call) -> Answer:
 def _edit(state: State, call: Call) -> Answer:
     args: DocumentsEdit = call.args
     assert call.index_uid is not None
-    check_edit(args, call.index_uid)
+    check_edit(args, call.index_uid, lambda feature: state.features.get(feature, False))
     job = EditDocuments(function=args.function, filter=args.filter, context=args.context)
     details = {
         "editedDocuments": None,

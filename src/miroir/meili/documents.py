@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from miroir.meili.refusals import compact_json
 from miroir.meili.rhai import compile_script
 from miroir.meili.search_fields import param_filter
 from miroir.meili.sorting import parse_sorts, split_sort
+from miroir.meili.vector_forms import keep_wrong_entries
 
 _FORMATS: dict[str, Format] = {
     "application/json": "json",
@@ -80,6 +81,7 @@ def decode_write(request: HttpRequest, kind: Literal["replace", "merge"]) -> Doc
     found = query_params.param_fields(query_params.query_pairs(request.query), _WRITE_PARAMS)
     form = _format(request.headers.get("content-type"), "csvDelimiter" in found)
     documents = read_documents(request.body, form, found.get("csvDelimiter", ","))
+    keep_wrong_entries(documents, request.body, form)
     return DocumentsWrite(
         kind=kind,
         documents=documents,
@@ -262,11 +264,14 @@ def decode_edit(body: object) -> DocumentsEdit:
     return DocumentsEdit(found["function"], found.get("filter"), found.get("context"))
 
 
-def check_edit(edit: DocumentsEdit, index_uid: str) -> None:
-    """The function, the filter's syntax (refused with the name of the index), the context. Raises ApiError."""
+def check_edit(edit: DocumentsEdit, index_uid: str, is_enabled: Callable[[str], bool]) -> None:
+    """The function, the filter's syntax and features (refused with the name of the index), the context.
+
+    Raises ApiError.
+    """
     compile_script(edit.function)
     try:
-        filters.parse(edit.filter, _FILTER_CODE)
+        filters.check_features(filters.parse(edit.filter, _FILTER_CODE), is_enabled)
     except ApiError as error:
         raise ApiError(error.code, f"Index `{index_uid}`: {error.message}") from None
     if edit.context is not None and not isinstance(edit.context, dict):

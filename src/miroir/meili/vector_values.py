@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from miroir.meili.codes import ApiError
 from miroir.meili.document_payload import invalid_type
 from miroir.meili.refusals import compact_json
-
-VECTORS_FIELD = "_vectors"
+from miroir.meili.vector_forms import VECTORS_FIELD, fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,39 +92,21 @@ def _check_form(value: Any, where: str, document_id: str) -> None:
     """Refuse what is neither null nor a list nor an object with `regenerate` and maybe `embeddings`."""
     if not isinstance(value, dict):
         kind = _kind(value)
-        shown = value if isinstance(value, str) else compact_json(value)
+        shown = value if isinstance(value, str) else _plain(value)
         _refuse(
             f"Expected `{where}` to be an array of floats, an array of arrays of floats, or an object with at least "
             f"the field `regenerate`, but got the {kind} `{shown}`",
             document_id,
         )
-    read: dict[str, Any] = {}
-    for name, inner in value.items():
-        if name not in ("regenerate", "embeddings"):
-            # The server reads the object as it stands and stops behind the name.
-            column = len(compact_json({**read, name: 0}).encode()) - 1
-            _refuse(
-                f"Could not parse `{where}`: trailing characters at line 1 column {column - 1}", document_id
-            )
-        read[name] = inner
+    wrong = fault(value)
+    if wrong is not None:
+        _refuse(f"Could not parse `{where}{wrong[0]}`: {wrong[1]}", document_id)
     if "regenerate" not in value:
         _refuse(
             f"Missing field `{where}.regenerate`\n  - note: `{where}` must be an array of floats, an array of arrays "
             "of floats, or an object with field `regenerate`",
             document_id,
         )
-    if not isinstance(value["regenerate"], bool):
-        _refuse(f"Could not parse `{where}.regenerate`: {_not_boolean(value)}", document_id)
-
-
-def _not_boolean(value: Mapping[str, Any]) -> str:
-    before = {name: inner for name, inner in value.items() if name != "regenerate"}
-    found = value["regenerate"]
-    if next(iter(value)) == "regenerate":
-        before = {}
-    end = len(compact_json({**before, "regenerate": found}).encode()) - 1
-    kind = "null" if found is None else f"{_kind(found)} `{compact_json(found)}`"
-    return f"invalid type: {kind}, expected a boolean at line 1 column {end}"
 
 
 def _embeddings(value: Any, where: str, document_id: str) -> tuple[tuple[float, ...], ...]:
@@ -150,6 +132,13 @@ def _embedding(value: Any, where: str, document_id: str, *, expected: str = "a n
                 document_id,
             )
     return tuple(float(number) for number in value)
+
+
+def _plain(value: Any) -> str:
+    """A number without an exponent, and a whole one without a point."""
+    if not isinstance(value, float):
+        return compact_json(value)
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
 
 
 def _found(value: Any) -> str:

@@ -11,6 +11,8 @@ from miroir.engine.hybrid import VectorSortRule, compare_values, is_good_enough,
 from miroir.engine.ranking.score import RankDetail, SortDetail, VectorDetail
 from miroir.engine.vectors import Distribution, Embedder, VectorIndex
 from miroir.meili.codes import ApiError
+from miroir.meili.document_payload import Format, read_documents
+from miroir.meili.vector_forms import keep_wrong_entries
 
 SETTINGS = {"embedders": {"e": {"source": "userProvided", "dimensions": 2}}}
 EMPTY = VectorIndex().rebuilt(SETTINGS, {})
@@ -229,6 +231,7 @@ def test_vectors_that_are_no_object_are_refused_whatever_embedders_there_are(sen
             {"regenerate": None},
             "Could not parse `._vectors.f.regenerate`: invalid type: null, expected a boolean at line 1 column 18",
         ),
+        (1e2, "but got the number `100`"),
     ],
 )
 def test_the_form_of_vectors_without_an_embedder_is_checked_as_observed(sent: Any, message: str) -> None:
@@ -236,6 +239,44 @@ def test_the_form_of_vectors_without_an_embedder_is_checked_as_observed(sent: An
         VectorIndex().updated({}, [(0, None, {"id": 7, "_vectors": {"f": sent}})], "id")
     assert caught.value.code == "invalid_vectors_type"
     assert caught.value.message.endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("body", "form", "message"),
+    [
+        (
+            b'[{"id": 7, "_vectors": {"f": {"x" : 1}}}]',
+            "json",
+            "`._vectors.f`: trailing characters at line 1 column 6",
+        ),
+        (
+            b'[{"id": 7, "_vectors": {"f": {"regenerate": "x" , "embeddings": [1]}}}]',
+            "json",
+            "`._vectors.f`: trailing comma at line 1 column 20",
+        ),
+        (
+            b'{"id": 7, "_vectors": {"f": {"embeddings": [1, 2],  "regenerate": 1}}}',
+            "ndjson",
+            "`._vectors.f.regenerate`: invalid type: integer `1`, expected a boolean at line 1 column 39",
+        ),
+        (
+            b'{"id": 7, "_vectors": {"f": { "x" : 1}}}',
+            "json",
+            "`._vectors.f`: trailing characters at line 1 column 5",
+        ),
+        (
+            b'[{"id": 7, "_vectors": {"f": {"regenerate": [1]}}}]',
+            "json",
+            "`._vectors.f`: trailing characters at line 1 column 16",
+        ),
+    ],
+)
+def test_columns_are_those_of_the_text_that_was_sent(body: bytes, form: Format, message: str) -> None:
+    documents = list(read_documents(body, form))
+    keep_wrong_entries(documents, body, form)
+    with pytest.raises(ApiError) as caught:
+        VectorIndex().updated({}, [(0, None, document) for document in documents], "id")
+    assert caught.value.message.endswith(f"Could not parse {message}")
 
 
 def test_numbers_of_vectors_without_an_embedder_are_not_looked_at() -> None:
