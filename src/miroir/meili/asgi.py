@@ -196,16 +196,16 @@ async def _read_body(
                 error = payload.body_too_large(
                     documents=documents, limit=limit, content_length=content_length
                 )
-            except payload.BrokenEncodingError:
-                error = payload.broken_body()
+            except payload.BrokenEncodingError as broken:
+                error = payload.broken_body(broken, documents=documents)
         if not message.get("more_body", False):
             break
     if error is not None:
         return b"", error
     try:
         return reader.body(), None
-    except payload.BrokenEncodingError:
-        return b"", payload.broken_body()
+    except payload.BrokenEncodingError as broken:
+        return b"", payload.broken_body(broken, documents=documents)
 
 
 def _is_preflight(request: HttpRequest) -> bool:
@@ -235,7 +235,7 @@ async def _send_reply(
         if encoding is not None:
             body = payload.encode(body, encoding)
             headers["content-encoding"] = encoding
-            headers["vary"] += ", Accept-Encoding"
+            headers["vary"] += ", accept-encoding"
     if reply.status != 204:
         headers["content-length"] = str(len(body))
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

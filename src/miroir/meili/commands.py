@@ -175,7 +175,10 @@ class FederationOptions:
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """Everything a search can ask. Names follow the API; defaults are the API's."""
+    """Everything a search can ask. Names follow the API; defaults are the API's.
+
+    `refused`: what is wrong with its parameters together, to be raised once the index uid has been judged.
+    """
 
     q: str | None = None
     vector: tuple[float, ...] | None = None
@@ -207,6 +210,7 @@ class SearchQuery:
     ranking_score_threshold: float | None = None
     locales: tuple[str, ...] | None = None
     personalize: JsonObject | None = None
+    refused: ApiError | None = None
 
     @property
     def is_paged(self) -> bool:

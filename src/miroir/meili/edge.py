@@ -19,6 +19,9 @@ from miroir.meili.refusals import compact_json
 from miroir.meili.routes import ROUTER, Incoming, Route, Router
 from miroir.meili.webhooks import path_uuid
 
+#: In the order in which a refusal lists them.
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
 __all__ = ["Backend", "Edge", "KeyRecord", "error_reply", "json_reply"]
 
 
@@ -87,7 +90,9 @@ class Edge:
         methods, path = found
         route = methods.get(request.method)
         if route is None:
-            return HttpReply(405, content_type=None, headers={"allow": ", ".join(sorted(methods))})
+            return HttpReply(
+                405, content_type=None, headers={"allow": ", ".join(sorted(methods, key=_METHODS.index))}
+            )
         try:
             answer = await self.backend.handle(self._call(route, request, path, body_error))
         except ApiError as error:

@@ -16,6 +16,8 @@ _SMALL_BYTES = 512
 _GZIP_WBITS = 31
 #: A search answer of 11 kB takes 0.06 ms (4 takes 0.14 ms for 12 % fewer bytes): the orchestrator's time is dearer.
 _BROTLI_QUALITY = 1
+_GZIP_HEADER = 10
+_NO_CHECKSUM = "InvalidInput", "corrupt gzip stream does not have a matching checksum"
 _STEP = 65_536
 
 
@@ -24,7 +26,10 @@ class BodyTooLargeError(Exception):
 
 
 class BrokenEncodingError(Exception):
-    """The body does not decode with its Content-Encoding."""
+    """The body does not decode with its Content-Encoding; the message is the server's name for what is wrong."""
+
+    def __init__(self, kind: str, error: str) -> None:
+        super().__init__(f'Custom {{ kind: {kind}, error: "{error}" }}')
 
 
 class BodyBudget:
@@ -49,17 +54,21 @@ class BodyBudget:
 
 
 class BodyReader:
-    """Collects the chunks of a request body, decoded, up to a limit in decoded bytes."""
+    """Collects the chunks of a request body, decoded, up to a limit in decoded bytes.
+
+    Of a stream that is cut the server takes what it has, but of gzip, whose end it looks for.
+    """
 
     def __init__(self, encoding: str, limit: int) -> None:
         self._first = b""
         self._rest: io.BytesIO | None = None  #: its buffer becomes the body without a copy
         self._size = 0
-        self._fed = False
         self._limit = limit
         self._zlib: Any = None
+        self._is_gzip = encoding in ("gzip", "x-gzip")
+        self._seen = 0
         self._brotli: Any = None
-        if encoding in ("gzip", "x-gzip"):
+        if self._is_gzip:
             self._zlib = zlib.decompressobj(wbits=_GZIP_WBITS)
         elif encoding == "deflate":
             self._zlib = zlib.decompressobj()
@@ -75,7 +84,7 @@ class BodyReader:
         """Take the next chunk. Raises BodyTooLargeError, BrokenEncodingError."""
         if not chunk:
             return
-        self._fed = True
+        self._seen += len(chunk)
         if self._zlib is not None:
             self._inflate(chunk)
         elif self._brotli is not None:
@@ -84,11 +93,9 @@ class BodyReader:
             self._keep(chunk)
 
     def body(self) -> bytes:
-        """The whole body. Raises BrokenEncodingError when the encoded stream is cut."""
-        if (self._zlib is not None and self._fed and not self._zlib.eof) or (
-            self._brotli is not None and self._fed and not self._brotli.is_finished()
-        ):
-            raise BrokenEncodingError
+        """The whole body. Raises BrokenEncodingError when a gzip stream is cut."""
+        if self._is_gzip and self._seen and not self._zlib.eof:
+            raise BrokenEncodingError(*_NO_CHECKSUM)
         return self._first if self._rest is None else self._rest.getvalue()
 
     def _keep(self, data: bytes) -> None:
@@ -111,8 +118,8 @@ class BodyReader:
                 data = self._zlib.decompress(chunk, _STEP)
                 chunk = self._zlib.unconsumed_tail
                 self._keep(data)
-        except zlib.error:
-            raise BrokenEncodingError from None
+        except zlib.error as error:
+            raise BrokenEncodingError(*self._what_is_wrong(str(error))) from None
 
     def _unbrotli(self, chunk: bytes) -> None:
         try:
@@ -120,12 +127,22 @@ class BodyReader:
             while not self._brotli.can_accept_more_data():
                 self._keep(self._brotli.process(b"", output_buffer_limit=_STEP))
         except brotli.error:
-            raise BrokenEncodingError from None
+            raise BrokenEncodingError("InvalidData", "Invalid Data") from None
+
+    def _what_is_wrong(self, words: str) -> tuple[str, str]:
+        if not self._is_gzip or not any(what in words for what in ("header", "check")):
+            return "InvalidInput", "corrupt deflate stream"
+        if "header check" in words and self._seen >= _GZIP_HEADER:
+            return "InvalidInput", "invalid gzip header"
+        return _NO_CHECKSUM
 
 
-def broken_body() -> ApiError:
-    """400: the body was cut or does not decode."""
-    return ApiError("bad_request", "The provided payload is incomplete and cannot be parsed")
+def broken_body(error: BrokenEncodingError, *, documents: bool) -> ApiError:
+    """400: the body does not decode."""
+    if documents:
+        return ApiError("bad_request", "The provided payload is incomplete and cannot be parsed")
+    what = f"payload reached EOF before completing: Some({error})"
+    return ApiError("bad_request", f"Error that occur during reading payload: {what}")
 
 
 def body_too_large(*, documents: bool, limit: int, content_length: int | None) -> ApiError:

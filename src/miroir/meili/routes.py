@@ -80,7 +80,8 @@ def check_json_content_type(content_type: str | None) -> None:
     essence = content_type.partition(";")[0].strip().lower()
     subtype = essence.partition("/")[2]
     if subtype != "json" and not subtype.endswith("+json"):
-        raise ApiError("invalid_content_type", f"The Content-Type `{content_type}` is invalid. {accepted}")
+        shown = content_type if content_type.isascii() else "unknown"
+        raise ApiError("invalid_content_type", f"The Content-Type `{shown}` is invalid. {accepted}")
 
 
 Decode = Callable[[Incoming], Any]

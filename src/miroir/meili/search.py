@@ -51,19 +51,21 @@ def decode_search(body: object) -> SearchQuery:
 
 
 def decode_search_params(params: list[tuple[str, str]]) -> SearchQuery:
-    """GET /indexes/{uid}/search, parameters decoded and in order. Raises ApiError."""
+    """GET /indexes/{uid}/search, parameters decoded and in order. Raises ApiError for single ones."""
     found = query_params.param_fields(params, SEARCH_PARAMS)
     embedder = found.pop("hybridEmbedder", None)
     ratio = found.pop("hybridSemanticRatio", None)
     context = found.pop("personalizeUserContext", None)
     if embedder is None:
         if ratio is not None:
-            raise ApiError(
+            found["refused"] = ApiError(
                 "invalid_search_hybrid_query",
                 "`hybridEmbedder` is mandatory when `hybridSemanticRatio` is present",
             )
-        if "vector" in found:
-            raise ApiError("missing_search_hybrid", "`hybridEmbedder` is mandatory when `vector` is present")
+        elif "vector" in found:
+            found["refused"] = ApiError(
+                "missing_search_hybrid", "`hybridEmbedder` is mandatory when `vector` is present"
+            )
     else:
         found["hybrid"] = Hybrid(embedder, 0.5 if ratio is None else ratio)
     if context is not None:
@@ -72,7 +74,9 @@ def decode_search_params(params: list[tuple[str, str]]) -> SearchQuery:
 
 
 def check_filter(query: SearchQuery) -> SearchQuery:
-    """The query, once the syntax of its filter is known to be right. Raises ApiError."""
+    """The query, once its parameters together and the syntax of its filter are known to be right. Raises ApiError."""
+    if query.refused is not None:
+        raise query.refused
     filters.parse(query.filter)
     return query
 

@@ -97,15 +97,34 @@ def test_a_bomb_is_refused_before_it_is_unpacked(encoding: str) -> None:
     assert reader._size < 1_200_000
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
-@pytest.mark.parametrize("cut", [True, False])
-def test_bodies_that_do_not_decode(encoding: str, cut: bool) -> None:
-    packed = PACKERS[encoding](LONG)
-    status, _, body = call(
-        asgi_app(Echo()), chunks=[packed[:-6] if cut else b"[{}]"], content_encoding=encoding
-    )
-    assert status == 400
-    assert json.loads(body)["message"] == "The provided payload is incomplete and cannot be parsed"
+@pytest.mark.parametrize(
+    ("encoding", "body", "what"),
+    [
+        (
+            "gzip",
+            gzip.compress(b"{}")[:-6],
+            "InvalidInput, corrupt gzip stream does not have a matching checksum",
+        ),
+        ("gzip", b"[{}]", "InvalidInput, corrupt gzip stream does not have a matching checksum"),
+        ("gzip", b"no gzip at all", "InvalidInput, invalid gzip header"),
+        ("deflate", b"[{}]", "InvalidInput, corrupt deflate stream"),
+        ("br", b"garbage not packed at all", "InvalidData, Invalid Data"),
+    ],
+)
+def test_bodies_that_do_not_decode_as_observed(encoding: str, body: bytes, what: str) -> None:
+    status, _, answered = call(asgi_app(Echo()), chunks=[body], content_encoding=encoding)
+    kind, error = what.split(", ")
+    start = "Error that occur during reading payload: payload reached EOF before completing: "
+    message = f'{start}Some(Custom {{ kind: {kind}, error: "{error}" }})'
+    assert (status, json.loads(answered)["message"]) == (400, message)
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "br"])
+def test_of_a_stream_that_is_cut_there_is_what_came(encoding: str) -> None:
+    reader = payload.BodyReader(encoding, 10_000)
+    reader.feed(PACKERS[encoding](LONG)[:-2])
+    assert reader.body()
+    assert LONG.startswith(reader.body())
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from miroir.meili.rhai.syntax import Assign
 
 _INT_BITS = 64
+_NO_INDEXER = "ErrorIndexingType"
 
 
 class Chains(Calls):
@@ -117,13 +118,7 @@ class Chains(Calls):
             case int() if type(holder) is int:
                 return self._of_number(step, slot, index)
             case _:
-                words = f"{type_name(holder)} [{type_name(index)}]"
-                raise RunError(
-                    "ErrorIndexingType",
-                    f"Indexer unavailable: {words}",
-                    step.sign_place,
-                    fields={"type": words},
-                )
+                raise _no_indexer(step, f"{type_name(holder)} [{type_name(index)}]")
 
     def _of_text(self, step: Step, slot: Slot, index: Any) -> Slot:
         length = len(slot.get())
@@ -163,7 +158,13 @@ class Chains(Calls):
     def _assign(self, step: Step, slot: Slot, values: list[Any], node: Assign, new: Any) -> None:
         holder = slot.get()
         if step.kind == "item":
-            target = self._item(step, slot, values[0], adds=True)
+            try:
+                target = self._item(step, slot, values[0], adds=True)
+            except RunError as error:
+                if error.kind != _NO_INDEXER:
+                    raise
+                types = f"{type_name(holder)} [{type_name(values[0])}] = {type_name(new)}"
+                raise _no_indexer(step, types) from None
         elif isinstance(holder, dict):
             target = ItemSlot(holder, step.name, constant=slot.constant and step.name in holder)
         else:
@@ -176,3 +177,8 @@ class Chains(Calls):
             holder.setdefault(target.key, None)
         self.assign_slot(node, target, new)
         self.budget.check(new if step.kind == "item" else holder, node.place)
+
+
+def _no_indexer(step: Step, types: str) -> RunError:
+    """The holder has no items that could be read, or written, by such an index."""
+    return RunError(_NO_INDEXER, f"Indexer unavailable: {types}", step.sign_place, fields={"type": types})
