@@ -50,7 +50,7 @@ def _with_vectors_returned(
     documents: dict[int, Document] = {}
     for name in gone:
         embedder = index.vectors.embedders[name]
-        for docid in embedder.documents:
+        for docid in embedder.known:
             if docid in embedder.regenerates:
                 continue
             document = documents.get(docid) or dict(index.documents[docid])

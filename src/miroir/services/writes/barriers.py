@@ -199,7 +199,7 @@ class Barriers:
     async def _ask_node(self, view: IndexView, share: Share, wanted: Any) -> list[str] | ApiError | None:
         parts = list(wanted) if isinstance(wanted, list) else [] if wanted is None else [wanted]
         if share.shard_filter is not None:
-            parts.insert(0, share.shard_filter)
+            parts.append(share.shard_filter)  # last: a node does not check what comes after nothing
         fields = [] if view.primary_key is None else [view.primary_key]
         body: dict[str, Any] = {"fields": fields, "limit": _ALL if fields else 0}
         if parts:

@@ -151,7 +151,7 @@ class Resolver:
         return self._add_documents(index, op, self._log.payload(op.id) or [])
 
     def _add_documents(self, index: IndexState, op: OpRecord, documents: list[Any]) -> Resolution:
-        merge = bool(op.args.get("merge"))
+        merge, skips = bool(op.args.get("merge")), bool(op.args.get("skip_creation"))
         primary_key = self._primary_key(index, op.args.get("primary_key"), documents)
         if primary_key is None:
             return Resolution(physical=index.physical, details=_added(0, 0))
@@ -160,7 +160,8 @@ class Resolver:
         book = self.books.book(physical)
         known = self.books.known(physical, ids)
         try:
-            check_documents(documents, ids, index.settings, known)
+            kept = [n for n, each in enumerate(ids) if each in known] if skips else range(len(ids))
+            check_documents([documents[n] for n in kept], [ids[n] for n in kept], index.settings, known)
         except ApiError as error:
             raise ApiError(error.code, f"Index `{op.index_uid}`: {error.message}") from None
         added = sequence_add(
@@ -170,7 +171,7 @@ class Resolver:
             book,
             shard_count=self._shard_count(index.layout),
             merge=merge,
-            skip_creation=bool(op.args.get("skip_creation")),
+            skip_creation=skips,
             field_order=index.field_order,
         )
         first = () if index.primary_key or "." in primary_key else (primary_key,)
