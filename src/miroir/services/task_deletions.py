@@ -7,7 +7,7 @@ gone. So a deletion that names tasks in progress waits, as a task that is enqueu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,8 @@ from miroir.services.writes.oplog import OpLog
 from miroir.services.writes.persisting import persist
 
 _PREFIX = "task_deletion"
+#: tasks forgotten before others get a turn
+_PAGE = 200
 
 
 class _Waiting(msgspec.Struct, frozen=True, array_like=True):
@@ -69,8 +71,8 @@ class TaskDeletions:
             self.look()
             return record
         victims = self._ended(matched)
-        record = await self._log.record(_done(task, len(victims), now))
-        await self.remove(victims)
+        record = await self._log.record(_done(task, len(victims), now), lambda tx, uid: _delete(tx, victims))
+        await self._forget(victims)
         self.on_end([record])
         return record
 
@@ -92,23 +94,26 @@ class TaskDeletions:
         record = _done(self._log.tasks[uid], len(victims), self._now_ns())
 
         def store(tx: Tx) -> None:
-            tx.delete_many(Table.TASKS, ((victim,) for victim in victims))
+            _delete(tx, victims)
             tx.delete(Table.META, (_PREFIX, uid))
             tx.put(Table.TASKS, (uid,), encode(record))
 
         await persist(self._store, store)
-        self._forget(victims)
+        await self._forget(victims)
         self._log.tasks[uid] = record
         self.on_end([record])
 
     async def remove(self, uids: Sequence[int]) -> None:
         """Forget tasks that have ended."""
-        await self._store.transact(lambda tx: tx.delete_many(Table.TASKS, ((uid,) for uid in uids)))
-        self._forget(uids)
+        await self._store.transact(lambda tx: _delete(tx, uids))
+        await self._forget(uids)
 
-    def _forget(self, uids: Collection[int]) -> None:
-        for uid in uids:
-            self._log.tasks.pop(uid, None)
+    async def _forget(self, uids: Sequence[int]) -> None:
+        """A page at a time: there may be a million."""
+        for start in range(0, len(uids), _PAGE):
+            for uid in uids[start : start + _PAGE]:
+                self._log.tasks.pop(uid, None)
+            await asyncio.sleep(0)
 
     def _in_progress(self, matched: Collection[int]) -> list[int]:
         """Those of the named tasks that a server would be at: what was begun, and what is next."""
@@ -136,6 +141,10 @@ class TaskDeletions:
             if task is not None and task.status in FINISHED and (op is None or op.stage == "done"):
                 found.append(uid)
         return found
+
+
+def _delete(tx: Tx, uids: Iterable[int]) -> None:
+    tx.delete_many(Table.TASKS, ((uid,) for uid in uids))
 
 
 def _done(task: Task, deleted: int, now_ns: int) -> Task:

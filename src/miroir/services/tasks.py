@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -14,17 +15,23 @@ from miroir.meili.tasks import FINISHED, BatchTasks, Task
 from miroir.ports.store import Store, Table, Tx
 from miroir.services.task_deletions import TaskDeletions
 from miroir.services.writes.oplog import OpLog
-from miroir.services.writes.persisting import persist
 
 
 class Tasks:
     """Reads and changes task records."""
 
     def __init__(
-        self, store: Store, log: OpLog, now_ns: Callable[[], int], *, changed: Callable[[], None]
+        self,
+        store: Store,
+        log: OpLog,
+        now_ns: Callable[[], int],
+        *,
+        changed: Callable[[], None],
+        turn: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
-        self._store = store
+        """`changed` hears that waiting ops were canceled; no op is sequenced inside `turn`."""
         self._log = log
+        self._turn = turn
         self._now_ns = now_ns
         self._changed = changed
         self.deletions = TaskDeletions(store, log, now_ns)
@@ -64,42 +71,29 @@ class Tasks:
         An op that is sequenced is on its way to nodes or already there, and its documents are counted: it can
         no longer be taken back alone.
         """
-        now = self._now_ns()
-        matched = self._select(selection, access)
+        async with self._turn():
+            record, canceled = await self._cancel(selection, self._select(selection, access))
+        self._changed()
+        self.on_end([*canceled, record])
+        return record
+
+    async def _cancel(self, selection: TasksSelect, matched: list[int]) -> tuple[Task, list[Task]]:
+        """The cancelation and what it canceled, in one transaction. Nothing is sequenced meanwhile."""
         victims = [self._log.tasks[uid] for uid in matched if self._is_cancelable(uid)]
+        now = self._now_ns()
         details = {
             "matchedTasks": len(matched),
             "canceledTasks": len(victims),
             "originalFilter": selection.original_filter,
         }
-        record = await self._log.record(_cancelation(details, now))
-        canceled = {
-            task.uid: msgspec.structs.replace(
-                task,
-                status="canceled",
-                canceled_by=record.uid,
-                started_at=record.started_at,
-                finished_at=record.finished_at,
-                batch_uid=record.uid,
-                details=task.details and {k: 0 if v is None else v for k, v in task.details.items()},
-            )
-            for task in victims
-            if self._is_cancelable(task.uid)  # it may have been sequenced while the record was written
-        }
-        self._log.tasks.update(canceled)
-        if len(canceled) != len(victims):
-            record = msgspec.structs.replace(record, details={**details, "canceledTasks": len(canceled)})
-            self._log.tasks[record.uid] = record
 
-        def store(tx: Tx) -> None:
-            tx.put(Table.TASKS, (record.uid,), encode(record))
-            for uid, task in canceled.items():
-                tx.put(Table.TASKS, (uid,), encode(task))
+        def store(tx: Tx, uid: int) -> None:
+            tx.put_many(Table.TASKS, (((task.uid,), encode(_canceled(task, uid, now))) for task in victims))
 
-        await persist(self._store, store)
-        self._changed()
-        self.on_end([*canceled.values(), record])
-        return record
+        record = await self._log.record(_cancelation(details, now), store)
+        canceled = [_canceled(task, record.uid, now) for task in victims]
+        self._log.tasks.update({task.uid: task for task in canceled})
+        return record, canceled
 
     async def delete(self, selection: TasksSelect, access: Access) -> Task:
         """Delete the finished ones of what was selected."""
@@ -120,6 +114,18 @@ class Tasks:
             and uid not in self._log.claimed
             and self._log.tasks[uid].status not in FINISHED
         )
+
+
+def _canceled(task: Task, by: int, now_ns: int) -> Task:
+    return msgspec.structs.replace(
+        task,
+        status="canceled",
+        canceled_by=by,
+        started_at=now_ns,
+        finished_at=now_ns,
+        batch_uid=by,
+        details=task.details and {k: 0 if v is None else v for k, v in task.details.items()},
+    )
 
 
 def _cancelation(details: dict[str, Any], now_ns: int) -> Task:

@@ -333,6 +333,67 @@ def test_tasks_can_be_cancelled_while_they_wait_and_deleted_when_done(tmp_path):
     in_cluster(tmp_path, story)
 
 
+class Mortal:
+    """A store whose process dies right after the next transaction."""
+
+    def __init__(self, inner):
+        self.inner, self.dead = inner, asyncio.Event()
+
+    async def transact(self, fn):
+        if not self.dead.is_set():
+            await self.inner.transact(fn)
+            self.dead.set()
+        await asyncio.Event().wait()
+
+    def read(self, fn):
+        return self.inner.read(fn)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "delete"])
+def test_a_crash_amid_a_cancelation_or_deletion_leaves_no_half_of_it(tmp_path, verb):
+    cluster = SmallCluster(tmp_path / "miroir.db")
+
+    async def begin() -> list[int]:
+        await cluster.live()
+        await cluster.done("PATCH", "/indexes/m/settings", {"filterableAttributes": ["id"]})
+        await cluster.done("POST", "/indexes/m/documents", docs(1))
+        uids = [0, 1]
+        if verb == "cancel":
+            cluster.network.cut_off.update("abc")
+            uids = [await cluster.write("POST", "/indexes/m/documents", docs(2))]
+            matching = {"filter": "id = 1"}  # it waits for the one before
+            uids = [await cluster.write("POST", "/indexes/m/documents/delete", matching) for _ in range(2)]
+        mortal = Mortal(cluster.writes.log._store)
+        for part in (cluster.writes.log, cluster.writes.tasks, cluster.writes.tasks.deletions):
+            part._store = mortal
+        method, path = ("POST", "/tasks/cancel") if verb == "cancel" else ("DELETE", "/tasks")
+        asking = asyncio.ensure_future(cluster.ask(method, path, query=f"uids={','.join(map(str, uids))}"))
+        await mortal.dead.wait()
+        asking.cancel()
+        return uids
+
+    async def end(uids: list[int]) -> None:
+        cluster.network.cut_off.clear()
+        await cluster.live()
+        done = (await cluster.get("/tasks", query="types=taskCancelation,taskDeletion"))["results"]
+        counted = "canceledTasks" if verb == "cancel" else "deletedTasks"
+        assert [(task["status"], task["details"][counted]) for task in done] == [("succeeded", 2)]
+        for uid in uids:
+            if verb == "delete":
+                assert (await cluster.ask("GET", f"/tasks/{uid}")).status == 404
+            else:
+                assert (await cluster.wait(uid))["status"] == "canceled"
+
+    async def main():
+        async with cluster.running_nodes():
+            async with cluster.orchestrator():
+                uids = await begin()
+            async with cluster.orchestrator():
+                await end(uids)
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize("crashes", [False, True])
 def test_deleting_the_task_of_a_write_in_progress_waits_for_its_end(tmp_path, crashes):
     cluster = SmallCluster(tmp_path / "miroir.db")
