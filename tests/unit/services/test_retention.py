@@ -7,6 +7,7 @@ import dataclasses
 
 from miroir.meili.http import HttpRequest
 from miroir.ports.store import Table
+from miroir.services.writes.retention import Retention
 from tests.unit.services.small_cluster import LIMITS
 from tests.unit.services.test_writes import docs, in_cluster
 
@@ -140,3 +141,29 @@ def test_what_is_swept_away_is_the_own_node_s(tmp_path):
         assert "miroir-000900" not in engine.scheduler.catalog
 
     in_cluster(tmp_path, story, limits=dataclasses.replace(SOON, sweep_interval_s=1e6))
+
+
+def test_what_a_lane_holds_back_is_not_looked_through_again_and_again(tmp_path, monkeypatch):
+    """A node may be away for hours: the log then holds a million ops."""
+
+    async def story(c):
+        await c.done("POST", "/indexes/m/documents", docs(1))
+        c.stop("b")
+        for number in range(40):
+            await c.done("POST", "/indexes/m/documents", docs(*range(number, number + 20)))
+        await asyncio.sleep(5)
+        looked = []
+        may_go = Retention._may_go
+        monkeypatch.setattr(
+            Retention, "_may_go", lambda self, op, *rest: looked.append(op) or may_go(self, op, *rest)
+        )
+        await c.writes.retention.sweep()
+        assert len(c.writes.log.ops) > 30
+        assert len(looked) == 1
+        c.start_all()
+        await c.quiet()
+        await asyncio.sleep(5)
+        assert not c.writes.log.ops
+        assert not c.writes.log.ended
+
+    in_cluster(tmp_path, story, limits=SOON)

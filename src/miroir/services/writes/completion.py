@@ -345,8 +345,7 @@ class Completion:
 
         await persist(self._store, store)
         for op in done:
-            self._log.ops[op.id] = op
-            self._log.open_count -= 1
+            self._log.end(op)
             self._outcomes.pop(op.id, None)
             self.sights.note_done(op.id)
             self.on_commit(op.id)

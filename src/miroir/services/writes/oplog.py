@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +82,8 @@ class OpLog:
         self.tasks = TaskTable()
         self.claimed: set[int] = set()  #: being sequenced: too late to cancel
         self.open_count = 0  #: ops whose task has not ended
+        #: key of an index, or none -> ops about it whose task has ended, in this order, until they are dropped
+        self.ended: dict[str, deque[int]] = {}
         self.payload_bytes = 0
         self._payloads: OrderedDict[int, tuple[Any, int]] = OrderedDict()
         self._cached_bytes = 0
@@ -102,7 +104,18 @@ class OpLog:
 
         self._store.read(load)
         self.payload_bytes = sum(op.payload_bytes for op in self.ops.values())
-        self.open_count = sum(op.stage != "done" for op in self.ops.values())
+        self.open_count = len(self.ops)
+        for op in sorted(self.ops.values(), key=lambda op: op.id):
+            if op.stage == "done":
+                self.end(op)
+
+    def end(self, op: OpRecord) -> None:
+        """The task of an op has ended, and that is stored. Ops of one index end in their order."""
+        self.ops[op.id] = op
+        self.open_count -= 1
+        resolution = self.resolutions.get(op.id)
+        physical = None if resolution is None else resolution.physical
+        self.ended.setdefault(physical or "", deque()).append(op.id)
 
     async def append(self, draft: Draft) -> Task:
         """Store one op; returns its task (an earlier one for a repeated idempotency key).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, takewhile
 
 import structlog
 
@@ -28,6 +28,8 @@ _INDEXES_MAX = 100
 _AT_REST = (ReplicaState.IN_SYNC, ReplicaState.STALE)
 #: part of the tasks that goes at once when there are too many, as Meilisearch does
 _TASKS_CUT = 10
+#: tasks removed in one transaction
+_TASKS_PAGE = 500
 
 
 class Retention:
@@ -71,25 +73,16 @@ class Retention:
         await self._log.forget_keys()
 
     async def _drop_ops(self) -> None:
-        """Ops whose task ended a while ago and that every lane has behind it."""
+        """Ops whose task ended a while ago and that every lane has behind it, those of one index in their order."""
         needed = _Needed(self._delivery, self.copies_need())
         before = self._now_ns() - int(self._limits.keep_done_s * 1e9)
         victims: list[int] = []
-        held: set[str] = set()
-        for op_id in sorted(self._log.ops):
-            op = self._log.ops[op_id]
-            resolution = self._log.resolutions.get(op_id)
-            physical = (resolution.physical if resolution is not None else None) or ""
-            task = self._log.tasks.get(op_id)
-            young = task is not None and (task.finished_at or before + 1) > before
-            layouts = () if resolution is None else resolution.layouts
-            wanted = any(op_id >= needed.first(layout, op_id + 1) for layout in layouts)
-            if op.stage != "done" or young or wanted:
-                held.add(physical)
-            elif physical not in held or not physical:
-                victims.append(op_id)
-            if len(victims) >= _DROP_MAX:
-                break
+        dropped: dict[str, int] = {}
+        for physical, ended in self._log.ended.items():
+            may_go = takewhile(lambda op: self._may_go(op, before, needed), ended)
+            part = list(islice(may_go, _DROP_MAX - len(victims)))
+            dropped[physical] = len(part)
+            victims.extend(part)
         if not victims:
             return
         last: dict[str, int] = {}
@@ -103,6 +96,19 @@ class Retention:
         lanes.update({key: forgetting(lanes.get(key), step) for key, step in forgotten.items()})
         for op_id in victims:
             self._writer.forget(op_id)
+        for physical, count in dropped.items():
+            ended = self._log.ended[physical]
+            for _ in range(count):
+                ended.popleft()
+            if not ended:
+                del self._log.ended[physical]
+
+    def _may_go(self, op: int, before: int, needed: _Needed) -> bool:
+        task, resolution = self._log.tasks.get(op), self._log.resolutions.get(op)
+        if task is not None and (task.finished_at or before + 1) > before:
+            return False
+        layouts = () if resolution is None else resolution.layouts
+        return not any(op >= needed.first(layout, op + 1) for layout in layouts)
 
     async def _drop_indexes(self) -> None:
         """Every row of indexes that are in no catalogue, once nothing in the log or on its way is about them.
@@ -170,7 +176,9 @@ class Retention:
         if count <= self._limits.tasks_max:
             return
         ended = (uid for uid in self._log.tasks.oldest(FINISHED) if uid not in self._log.ops)
-        await self._tasks.remove(list(islice(ended, max(1, count // _TASKS_CUT))))
+        victims = list(islice(ended, max(1, count // _TASKS_CUT)))
+        for start in range(0, len(victims), _TASKS_PAGE):
+            await self._tasks.remove(victims[start : start + _TASKS_PAGE])
 
 
 class _Needed:
