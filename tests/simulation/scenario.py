@@ -105,8 +105,12 @@ async def _trouble(cluster: SimCluster, rng: random.Random) -> None:
             await cluster.start_orchestrator()
         elif event < 0.7:
             cluster.network.cut_off.add(cluster.nodes[node].id)
-            await asyncio.sleep(rng.random() * 6)
+            await asyncio.sleep(rng.random() * rng.choice((6, 16)))  # also so long that it counts as down
             cluster.network.cut_off.clear()
+        elif event > 0.85:
+            cluster.network.slow[cluster.nodes[node].id] = (0.2, rng.choice((1.0, 4.0)))
+            await asyncio.sleep(rng.random() * 8)
+            cluster.network.slow.clear()
         elif event < 0.75 and not wiped and cluster.shape.copies > 1 and cluster.may_lose(node):
             wiped = True
             await cluster.nodes[node].wipe()
