@@ -474,3 +474,41 @@ def _overhear(node: SimNode, asked: list[tuple[str, str]]) -> None:
         return await respond(request)
 
     node.respond = heard  # type: ignore[method-assign]
+
+
+def test_a_copy_waits_for_requests_that_do_not_know_of_it() -> None:
+    """A search that began before a copy asks its target without a filter, and would find what is copied there."""
+
+    async def main() -> None:
+        rng = random.Random(961)
+        async with moving_cluster(Shape(nodes=3, replication_factor=1, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(100)
+            await cluster.until("quiet", cluster.is_quiet)
+            node, loop = cluster.nodes["n0-1"], asyncio.get_running_loop()
+            respond, held = node.respond, asyncio.Event()
+
+            def copied() -> bool:
+                return any(copy.target == "n0-1" and copy.documents for copy in operations(cluster).copies())
+
+            async def slowly(request: HttpRequest) -> HttpReply:
+                if request.path.endswith("/search"):
+                    held.set()
+                    until = loop.time() + 3.0
+                    while loop.time() < until and not copied():  # noqa: ASYNC110 - virtual time
+                        await asyncio.sleep(0.01)
+                return await respond(request)
+
+            node.respond = slowly  # type: ignore[method-assign]
+            asking = asyncio.ensure_future(
+                cluster.ask("POST", "/indexes/films/search", {"limit": 1000, "attributesToRetrieve": ["id"]})
+            )
+            await held.wait()
+            await operations(cluster).request(OperationKind.DRAIN, {"node": "n0-2"})
+            reply = await asking
+            node.respond = respond  # type: ignore[method-assign]
+            assert sorted(str(hit["id"]) for hit in reply.body["hits"]) == sorted(shelf.documents)
+            await settle(cluster)
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    simulate(main())

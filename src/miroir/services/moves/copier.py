@@ -81,6 +81,7 @@ class Copier:
             _trust  #: whether a node has the disk it is known by
         )
         self._listings: dict[int, list[str]] = {}
+        self._readers: dict[int, tuple[int, float]] = {}  #: copy -> (epoch, loop time) of its beginning
         self._running: set[int] = set()
         self._again: set[int] = set()  #: whose target lost what it had
 
@@ -220,8 +221,19 @@ class Copier:
             if fresh and begun.active:
                 self._cluster.lanes[physical, target] = lane
                 self._delivery.renew(physical, target)
+            # Who reads by an older placement leaves nothing out that is copied from now on.
+            self._readers[copy.id] = (self._cluster.epoch, asyncio.get_running_loop().time())
             self._ended(begun)
         return True
+
+    def _is_seen(self, copy: CopyRecord) -> bool:
+        """Whether a request may still be under way that does not know of the copy: it would show documents twice."""
+        epoch, since = self._readers.get(copy.id, (0, 0.0))
+        waited = asyncio.get_running_loop().time() - since
+        if waited < self.limits.reader_timeout_s and self._cluster.readers_before(epoch):
+            return True
+        self._readers.pop(copy.id, None)
+        return False
 
     def _takes_part(self, record: PlacementRecord, node: str) -> bool:
         feeding = (ReplicaState.IN_SYNC, ReplicaState.COPYING)
@@ -234,7 +246,7 @@ class Copier:
         source = self._source(copy)
         index = self._cluster.index_of(copy.physical)
         reached = self._standing.reached(copy.physical, copy.target, copy.boundary)
-        if source is None or index is None or not reached:
+        if source is None or index is None or not reached or self._is_seen(copy):
             return False
         listing = self._listings.get(copy.id)
         if listing is None:
@@ -362,9 +374,12 @@ class Copier:
             last = self._held.last_op(copy.physical)
             after, done = copying.flip(before, copy, last_op=last)
             done = msgspec.structs.replace(done, ended_at=self._now_ns())
-            await self._cluster.change_placement(
-                copy.physical, after, lambda tx: tx.put(Table.COPIES, (copy.id,), encode(done))
-            )
+
+            def also(tx: Tx) -> None:
+                tx.put(Table.COPIES, (copy.id,), encode(done))
+                self._delivery.watches.note_newest(tx, copy.target)
+
+            await self._cluster.change_placement(copy.physical, after, also)
             self._delivery.raise_floor(copy.physical, copy.target)
             self.late.fence(copy.physical, copy.target, copy.shards, newest)
             log.info("shards_moved", index=copy.physical, node=copy.target, shards=len(copy.shards))
