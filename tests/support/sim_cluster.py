@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -175,6 +176,18 @@ class SimNode:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+    def disk(self) -> sqlite3.Connection:
+        """A copy of what is on its disk now."""
+        copy = sqlite3.connect(":memory:")
+        self.engine.store.connection.backup(copy)
+        return copy
+
+    async def roll_back(self, copy: sqlite3.Connection) -> None:
+        """kill -9, and an older copy of its disk takes the place of what it had."""
+        await self.crash()
+        self._cluster.note(self.id, "is rolled back")
+        copy.backup(self.engine.store.connection)
 
     async def respond(self, request: HttpRequest) -> HttpReply:
         """A server goes on working when the caller hangs up."""

@@ -26,9 +26,10 @@ from miroir.core.records import NodeRecord, encode
 from miroir.core.topology import NodeId, NodeLifecycle
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
-from miroir.ports.store import Store, Table
+from miroir.ports.store import Store, Table, Tx
 from miroir.services.cluster import Cluster
 from miroir.services.writes.persisting import persist
+from miroir.services.writes.watches import forget_newest
 
 log = structlog.get_logger()
 
@@ -264,7 +265,13 @@ class Prober:
 
     async def _remember(self, node: NodeId, identity: str | None) -> None:
         record: NodeRecord = msgspec.structs.replace(self._cluster.nodes[node], identity=identity)
-        await persist(self._store, lambda tx: tx.put(Table.NODES, (node,), encode(record)))
+
+        def store(tx: Tx) -> None:
+            tx.put(Table.NODES, (node,), encode(record))
+            if identity is None:
+                forget_newest(tx, node)
+
+        await persist(self._store, store)
         self._cluster.nodes[node] = record
         self._given.pop(node, None)
 

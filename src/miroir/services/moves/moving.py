@@ -46,6 +46,9 @@ class Moving:
         calls = ShardCalls(
             transport, timeout_s=limits.request_timeout_s, fetch_documents=limits.page_documents
         )
+        watches = writes.delivery.watches
+        calls.newest = watches.newest
+        calls.took = lambda node, task, newest: watches.took(node, task, newest=newest)
         held = HeldOps(writes.log, writes.writer, cluster)
         self.on_incident: Callable[[str], None] = lambda node: None  #: a replica differed; its node
         self.copier = Copier(
@@ -54,7 +57,7 @@ class Moving:
         self.copier.trusted = writes.prober.is_itself
         self.retiring = Retiring(cluster, writes.delivery, calls, reader_timeout_s=limits.reader_timeout_s)
         self.copier.late = LateArrivals(cluster, self._spoil, calls.is_own, self.retiring.give_up)
-        writes.delivery.watches.look = self.copier.late.look
+        watches.look = self.copier.late.look
         self._writes = writes
         sight = ClusterSight(cluster, writes.limits.replication_factor)
         standing = Standing(cluster, writes.delivery, held)

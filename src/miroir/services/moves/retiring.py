@@ -109,7 +109,10 @@ class Retiring:
     async def _forget(self, physical: str, node: str, retired: list[int]) -> None:
         async with self._cluster.changing:
             before = self._cluster.placement[physical]
-            await self._cluster.change_placement(physical, copying.forget(before, node, retired))
+            after = copying.forget(before, node, retired)
+            await self._cluster.change_placement(
+                physical, after, lambda tx: self._delivery.watches.note_newest(tx, node)
+            )
         log.info("old_copies_deleted", node=node, index=physical, shards=len(retired))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -53,6 +53,8 @@ class ShardCalls:
         self._transport = transport
         self._timeout_s = self.timeout_s = timeout_s
         self.fetch_documents = fetch_documents
+        self.newest: Callable[[NodeId], int] = lambda node: -1  #: of a node's tasks, as far as is known
+        self.took: Callable[[NodeId, int, int], None] = lambda node, task, newest: None
         self._own: dict[str, dict[int, None]] = {}  #: node -> newest tasks that we asked for and heard of
 
     def forget(self, node: str) -> None:
@@ -231,6 +233,7 @@ class ShardCalls:
 
     async def _run(self, node: str, request: NodeRequest) -> dict[str, Any] | None:
         """Send a write and follow its task to the end."""
+        newest = self.newest(request.node)
         answer = await self._transport.send(request, deadline=self._deadline())
         if answer.status not in (200, 202):
             raise NodeRefusedError(node, f"{request.method} {request.path}", error_of(answer.body)["code"])
@@ -238,6 +241,7 @@ class ShardCalls:
             uid = task_uid(answer.body)
         except ValueError:
             raise NodeRefusedError(node, request.path, "no_task_uid") from None
+        self.took(request.node, uid, newest)
         own = self._own.setdefault(node, {})
         own[uid] = None
         if len(own) > _OWN_MAX:

@@ -229,6 +229,7 @@ class Delivery:
             return True
         try:
             deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
+            newest = self.watches.newest(track.node)
             answer = await self._transport.send(rendered, deadline=deadline)
         except NodeError as error:
             if error.refused:
@@ -243,6 +244,7 @@ class Delivery:
                 lane.on_unsure()
                 return False
             lane.on_accepted(uid)
+            self.watches.took(track.node, uid, newest=newest)
             self.watches.wake(track.node)
             self._after(track)
             return True

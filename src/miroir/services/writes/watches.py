@@ -13,10 +13,19 @@ from miroir.core.writes.lanes import NodeTask, Outcome
 from miroir.core.writes.node_answers import TaskPage, task_page
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
+from miroir.ports.store import Store, Table, Tx
 from miroir.services.cluster import Cluster
 from miroir.services.writes.tracks import Track, Tracks
 
 log = structlog.get_logger()
+
+
+_NEWEST = "newest_task"
+
+
+def forget_newest(tx: Tx, node: str) -> None:
+    """Part of the transaction in which a node begins anew."""
+    tx.delete(Table.META, (_NEWEST, node))
 
 
 @dataclass(slots=True)
@@ -29,6 +38,7 @@ class Watch:
     first: int = 0  #: the newest task when watching began
     running: bool = False
     settled: set[int] = field(default_factory=set)
+    newest: int = -1  #: the newest task that the node said it has
 
 
 class Watches:
@@ -50,6 +60,7 @@ class Watches:
         self._report = report
         #: hears of every task a node shows: physical, node, task, the newest task when watching began
         self.look: Callable[[str, NodeId, NodeTask, int], None] = lambda physical, node, task, first: None
+        self.on_rolled_back: Callable[[NodeId], None] = lambda node: None  #: it has forgotten tasks it had
         self._watches: dict[NodeId, Watch] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -75,6 +86,7 @@ class Watches:
         """The node begins anew on an empty disk: its task list too."""
         watch = self._watch(node)
         watch.start = None
+        watch.newest = -1
         watch.settled.clear()
         watch.wake.set()
 
@@ -86,6 +98,35 @@ class Watches:
         watch.settled.difference_update(tasks)
         watch.wake.set()
 
+    def newest(self, node: NodeId) -> int:
+        """The newest task that the node said it has: whatever is sent to it from now on becomes a newer one."""
+        return self._known(node).newest
+
+    def open(self, store: Store) -> None:
+        """Take up what is stored (`note_newest`)."""
+        rows = store.read(lambda reader: list(reader.scan(Table.META, (_NEWEST,))))
+        for key, row in rows:
+            watch = self._known(NodeId(str(key[1])))
+            watch.newest = max(watch.newest, int(row))
+
+    def note_newest(self, tx: Tx, node: str) -> None:
+        """Part of a transaction that relies on what came to the node beside the log, or was deleted there."""
+        tx.put(Table.META, (_NEWEST, node), str(self.newest(NodeId(node))).encode())
+
+    def took(self, node: NodeId, task: int, *, newest: int) -> None:
+        """The node took a request as this task; when it was sent, `newest` was the newest."""
+        watch = self._known(node)
+        if task <= newest:
+            log.error("node_numbers_tasks_anew", node=node, task=task, newest=newest)
+            self.on_rolled_back(node)
+        watch.newest = max(watch.newest, task)
+
+    async def is_rolled_back(self, node: NodeId) -> bool | None:
+        """Whether the node no longer has tasks that it had: an older copy of its disk. None when it does not say."""
+        known = self.newest(node)
+        page = await self.page(node, "limit=1")
+        return None if page is None else max(page.uids, default=-1) < known
+
     async def page(self, node: NodeId, query: str) -> TaskPage | None:
         """A page of the node's task list; None when it did not show one."""
         deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
@@ -96,10 +137,14 @@ class Watches:
         except (NodeError, ValueError):
             return None
 
-    def _watch(self, node: NodeId) -> Watch:
+    def _known(self, node: NodeId) -> Watch:
         found = self._watches.get(node)
         if found is None:
             found = self._watches[node] = Watch(node)
+        return found
+
+    def _watch(self, node: NodeId) -> Watch:
+        found = self._known(node)
         if self._group is not None and not found.running:
             found.running = True
             self._group.create_task(self._run(found), name=f"watch {node}")
@@ -133,12 +178,16 @@ class Watches:
             if newest is None:
                 return False
             watch.start = watch.first = min(newest.uids, default=0)
+            watch.newest = max([watch.newest, *newest.uids])
         self._look_back(watch)
         limit = self._limits.poll_tasks_max
         asked_from = watch.start
         page = await self.page(watch.node, f"from={asked_from}&reverse=true&limit={limit}")
         if page is None:
             return False
+        if not page.uids and asked_from <= watch.newest:
+            self.on_rolled_back(watch.node)  # whoever hears of it looks more closely
+        watch.newest = max([watch.newest, *page.uids])
         moved = False
         first_open: int | None = None
         for physical, task in page.tasks:

@@ -64,6 +64,7 @@ class WritePath:
     ) -> None:
         """`poster` None: webhooks are kept but nobody is told. `dumps` None: there is nowhere to put dumps."""
         self.limits = limits
+        self._store = store
         self.now_ns = now_ns
         self.cluster = Cluster(store, transport)
         self.log = OpLog(store, limits, now_ns)
@@ -138,6 +139,8 @@ class WritePath:
         self.completion.delivery = self.delivery
         self.barriers.sequencer = self.sequencer
         self.barriers.trusted = self.leftovers.trusted = self.prober.is_itself
+        self.prober.is_rolled_back = self.delivery.watches.is_rolled_back
+        self.delivery.watches.on_rolled_back = self.prober.distrust
         self.completion.on_round(self.barriers.wake)
         self.completion.on_round(self.sequencer.wake)
         self.completion.on_round(self.tasks.deletions.look)
@@ -162,6 +165,7 @@ class WritePath:
         self.completion.open()
         self.sequencer.open()
         self.mending.open()
+        self.delivery.watches.open(self._store)
         self.tasks.deletions.open()
         for op_id in sorted(self.log.ops):
             op, resolution = self.log.ops[op_id], self.log.resolutions.get(op_id)
