@@ -38,8 +38,12 @@ class Load:
 
     async def write(self, version: int) -> None:
         """Write a round's documents in batches; every batch is sent until it is acknowledged and succeeds."""
+        await self.write_all(DOCUMENTS_A_ROUND, version)
+
+    async def write_all(self, count: int, version: int) -> None:
+        """The same with so many documents."""
         first = self.attempted
-        self.attempted += DOCUMENTS_A_ROUND
+        self.attempted += count
         for start in range(first, self.attempted, BATCH):
             ids = range(start, start + BATCH)
             await self._write_batch(
