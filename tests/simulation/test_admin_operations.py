@@ -58,6 +58,7 @@ async def _join(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
     status = (await ask("GET", "rebalance/status")).body
     assert status["in_progress"]
     assert status["documents_to_move"] > 0
+    assert {copy["phase"] for copy in status["copies"]} <= {"planned", "copying", "following"}
     assert (await ask("POST", f"operations/{number}/resume")).status == 202
     await settle(cluster)
     shown = (await ask("GET", f"operations/{number}")).body
@@ -80,7 +81,9 @@ def test_a_node_joins_over_the_admin_api() -> None:
 
 
 async def _weights(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
-    assert (await ask("POST", "rebalance?dry_run=true")).body["moves"] == []
+    nothing = (await ask("POST", "rebalance?dry_run=true")).body
+    assert nothing["moves"] == []
+    assert nothing["planned"]["documents"] == 0, "what is nothing is said too"
     plan = (await ask("PATCH", "nodes/n0-0?dry_run=true", {"weight": 2})).body
     assert {(move["to"], len(plan["moves"])) for move in plan["moves"]} == {("n0-0", 4)}
     begun = (await ask("PATCH", "nodes/n0-0", {"weight": 2})).body

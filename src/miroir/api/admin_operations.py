@@ -25,7 +25,7 @@ import msgspec
 import orjson
 
 from miroir.api.admin_openapi import openapi
-from miroir.api.operation_views import shown
+from miroir.api.operation_views import plain, shown
 from miroir.core.moves.node_list import RefusedError
 from miroir.core.moves.operation_records import OperationKind, OperationRecord, OperationState
 from miroir.meili.codes import ApiError
@@ -237,7 +237,7 @@ class OperationAdmin:
                 "documents_to_move": max(0, planned - moved),
                 "phases": phases,
                 "operations": [operation.id for operation in open_ones],
-                "copies": [msgspec.to_builtins(copy) for copy in copies],
+                "copies": [plain(copy) for copy in copies],
                 "limits": self._bounds(),
             },
         )

@@ -23,7 +23,7 @@ def shown(
         "state": operation.state.value,
         "args": operation.args,
         "reason": operation.reason,
-        "planned": msgspec.to_builtins(operation.planned),
+        "planned": plain(operation.planned),
         "actual": {
             "replicas": operation.replicas_moved,
             "seconds": round((operation.ended_at - operation.created_at) / 1e9, 1)
@@ -36,7 +36,7 @@ def shown(
         "moves_total": len(operation.moves),
         "moves_done": _moves_done(operation, view),
         "verified": {"replicas": operation.checked, "differed": operation.repaired},
-        "copies": [msgspec.to_builtins(copy) for copy in running],
+        "copies": [plain(copy) for copy in running],
         "created_at_ns": operation.created_at,
         "ended_at_ns": operation.ended_at or None,
     }
@@ -54,6 +54,11 @@ def shown(
             for move in operation.moves
         ]
     return found
+
+
+def plain(record: msgspec.Struct) -> dict[str, Any]:
+    """Every field, also those that stand as they do by default: these are not stored, but shown."""
+    return {name: msgspec.to_builtins(value) for name, value in msgspec.structs.asdict(record).items()}
 
 
 def _moves_done(operation: OperationRecord, view: ClusterView) -> int:
