@@ -199,7 +199,15 @@ class Prober:
         """Whether a node that is not live may be believed: it is on its disk, and that is as it was."""
         if node in self._distrusted or not await self.is_itself(node):
             return False
-        return await self.is_rolled_back(node) is False
+        return await self._forgot(node) is False
+
+    async def _forgot(self, node: NodeId) -> bool | None:
+        """Whether the node is rolled back; None when it does not say so within a probe's patience."""
+        try:
+            async with asyncio.timeout(self._limits.probe_patience_s):
+                return await self.is_rolled_back(node)
+        except TimeoutError:
+            return None
 
     async def is_itself(self, node: NodeId) -> bool:
         """Whether the node answers now, and on the disk that it is known by."""
@@ -217,7 +225,7 @@ class Prober:
         found = await self._find(node)
         match found.who:
             case Who.ITSELF:
-                rolled_back = await self.is_rolled_back(node)
+                rolled_back = await self._forgot(node)
                 if rolled_back is False:
                     self._distrusted.discard(node)
                     return await self.send_features(node)
