@@ -95,8 +95,6 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: of an exact index: NDJSON of the ghosts that this op changes, for all of its nodes
     ghosts: bytes = b""
     ghosts_key: str | None = None  #: their primary key
-    #: document ids first created by this op, to be forgotten if nodes refuse it
-    created_ids: list[str] = []
     details: dict[str, Any] | None = None  #: of the task, once it succeeded
     error: dict[str, Any] | None = None  #: failed before any node saw it
 
@@ -111,6 +109,20 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def shards_in(self, layout: str) -> tuple[int, ...]:
         """Shards touched in one of its layouts."""
         return self.other_shards if layout == self.other_layout else self.shards
+
+
+#: of an op whatever it holds: its rows, its task
+_OP_BYTES = 1000
+_NUMBER_BYTES = 8
+
+
+def kept_bytes(op: OpRecord, resolution: Resolution | None) -> int:
+    """About what an op takes in the log; one without a payload may have become a million ids."""
+    size = _OP_BYTES + op.payload_bytes
+    if resolution is not None:
+        size += len(resolution.ghosts) + _NUMBER_BYTES * (len(resolution.seqs) + len(resolution.ids))
+        size += sum(map(len, resolution.ids))
+    return size
 
 
 class PlacementRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,7 +69,7 @@ def observe(writes: WritePath, sightings: Sightings, moves: MoveSight) -> Observ
         lag_ops=lag_ops,
         lag_seconds=lag_seconds,
         tasks=writes.log.tasks.counts(),
-        log_bytes=writes.log.payload_bytes,
+        log_bytes=writes.log.kept_bytes,
         log_oldest_s=0.0 if begun_s is None else max(0.0, now_s - begun_s),
         moves=moves,
     )

@@ -53,12 +53,12 @@ def refuse(cluster, left):
 def test_a_write_that_the_disk_refuses_is_refused_and_leaves_nothing(tmp_path):
     async def story(c):
         await c.done("POST", "/indexes/m/documents", docs(1))
-        before = dict(c.writes.log.ops), c.writes.log.payload_bytes, c.writes.log.open_count
+        before = dict(c.writes.log.ops), c.writes.log.kept_bytes, c.writes.log.open_count
         store = refuse(c, 1)
         reply = await c.ask("POST", "/indexes/m/documents", docs(2))
         assert (reply.status, orjson.loads(reply.body)["code"]) == (422, "no_space_left_on_device")
         assert store.refused == 1
-        assert (dict(c.writes.log.ops), c.writes.log.payload_bytes, c.writes.log.open_count) == before
+        assert (dict(c.writes.log.ops), c.writes.log.kept_bytes, c.writes.log.open_count) == before
         assert (await c.get("/tasks"))["total"] == 1
         task = await c.done("POST", "/indexes/m/documents", docs(3))
         assert task["status"] == "succeeded"
@@ -102,6 +102,22 @@ def test_a_full_log_answers_503_and_logs_nothing(tmp_path):
 
     limits = dataclasses.replace(LIMITS, log_bytes_max=5000, keep_done_s=1.0)
     in_cluster(tmp_path, story, limits=limits)
+
+
+def test_ids_that_a_filter_came_to_count_as_what_the_log_keeps(tmp_path):
+    """The op itself has no payload, however many documents it names."""
+
+    async def story(c):
+        await c.done("PATCH", "/indexes/m/settings", {"filterableAttributes": ["kind"]})
+        await c.done(
+            "POST", "/indexes/m/documents", [{"id": f"{n}{'x' * 400}", "kind": 1} for n in range(50)]
+        )
+        before = c.writes.log.kept_bytes
+        task = await c.done("POST", "/indexes/m/documents/delete", {"filter": "kind = 1"})
+        assert task["details"]["deletedDocuments"] == 50
+        assert c.writes.log.kept_bytes - before > 50 * 400
+
+    in_cluster(tmp_path, story)
 
 
 def test_only_refusals_of_the_disk_are_tried_again():

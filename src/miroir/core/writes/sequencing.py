@@ -121,7 +121,6 @@ class Added:
 
     seqs: list[int]
     rows: dict[str, Known]
-    created: list[str]
     shards: tuple[int, ...]
     new_fields: tuple[str, ...]
     distinct_count: int
@@ -156,7 +155,6 @@ def sequence_add(
     """
     numbers = book.free_numbers()
     state: dict[str, Known] = {}
-    created: list[str] = []
     seqs: list[int] = []
     counts: Counter[int] = Counter()
     taken = BitMap()
@@ -174,7 +172,6 @@ def sequence_add(
                 continue
             seq = next(numbers)
             taken.add(seq)
-            created.append(document_id)
         else:
             seq = old.seq
             if merge and old.fields != fields:
@@ -191,7 +188,6 @@ def sequence_add(
     return Added(
         seqs=seqs,
         rows=state,
-        created=created,
         shards=tuple(sorted(shards)),
         new_fields=tuple(fresh),
         distinct_count=len(set(ids)),

@@ -35,7 +35,7 @@ class WriteLimits:
     retry_last_s: float = 5.0
     lag_after_s: float = 30.0  #: a live node that takes no write for so long stops holding up tasks
     log_ops_max: int = 50_000  #: accepted, not finished; above: 503
-    log_bytes_max: int = 2 << 30  #: payloads kept; lanes further behind become stale
+    log_bytes_max: int = 2 << 30  #: payloads and ids kept; lanes further behind become stale
     log_age_s: float = 86_400.0
     keep_done_s: float = 60.0  #: payloads of finished ops, for replays after late duplicates
     tasks_max: int = 1_000_000

@@ -25,6 +25,7 @@ from miroir.core.records import (
     decode,
     encode,
     forgetting,
+    kept_bytes,
 )
 from miroir.core.writes.ops import TASK_TYPES, OpKind
 from miroir.core.writes.task_table import TaskTable
@@ -84,7 +85,7 @@ class OpLog:
         self.open_count = 0  #: ops whose task has not ended
         #: key of an index, or none -> ops about it whose task has ended, in this order, until they are dropped
         self.ended: dict[str, deque[int]] = {}
-        self.payload_bytes = 0
+        self.kept_bytes = 0  #: of all ops in the log, about
         self._payloads: OrderedDict[int, tuple[Any, int]] = OrderedDict()
         self._cached_bytes = 0
         self._key_cursor: Key | None = None  #: where the next look for expired idempotency keys begins
@@ -103,7 +104,7 @@ class OpLog:
             self.tasks = TaskTable(decode(Task, v) for _, v in reader.scan(Table.TASKS))
 
         self._store.read(load)
-        self.payload_bytes = sum(op.payload_bytes for op in self.ops.values())
+        self.kept_bytes = sum(kept_bytes(op, self.resolutions.get(op.id)) for op in self.ops.values())
         self.open_count = len(self.ops)
         for op in sorted(self.ops.values(), key=lambda op: op.id):
             if op.stage == "done":
@@ -129,7 +130,7 @@ class OpLog:
             return earlier
         payload = _text(draft.payload)
         size = sum(payload.sizes) if isinstance(payload, SentDocuments) else len(payload)
-        over = self.payload_bytes + size > self._limits.log_bytes_max
+        over = self.kept_bytes + size > self._limits.log_bytes_max
         if over or self.open_count + len(self._waiting) >= self._limits.log_ops_max:
             raise ApiError(
                 "miroir_overloaded",
@@ -228,7 +229,7 @@ class OpLog:
         self.ops[op.id] = op
         self.tasks[op.id] = task
         self.open_count += 1
-        self.payload_bytes += op.payload_bytes
+        self.kept_bytes += kept_bytes(op, None)
         if payload is not None:
             self._cache(op.id, payload, op.payload_bytes)
         self._on_append(op)
@@ -325,10 +326,9 @@ class OpLog:
 
         await self._store.transact(store)
         for op in ops:
-            record = self.ops.pop(op, None)
+            record, resolution = self.ops.pop(op, None), self.resolutions.pop(op, None)
             if record is not None:
-                self.payload_bytes -= record.payload_bytes
-            self.resolutions.pop(op, None)
+                self.kept_bytes -= kept_bytes(record, resolution)
             self.uncache(op)
 
 

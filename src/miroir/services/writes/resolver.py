@@ -198,7 +198,6 @@ class Resolver:
             merge=merge,
             primary_key=primary_key,
             change=CatalogueChange(indexes={physical: change}),
-            created_ids=added.created,
             details=_added(len(documents), added.distinct_count),
         )
 

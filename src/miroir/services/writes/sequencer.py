@@ -23,6 +23,7 @@ from miroir.core.records import (
     OpRecord,
     Resolution,
     encode,
+    kept_bytes,
 )
 from miroir.core.writes.mending import mend
 from miroir.core.writes.ops import BARRIERS, NameQueues, OpKind
@@ -272,7 +273,7 @@ class Sequencer:
         self.books.committed()
         self._cluster.placement.update(placements)
         for op, (_, resolution) in zip(sequenced, group, strict=True):
-            self._log.payload_bytes += op.payload_bytes - self._log.ops[op.id].payload_bytes
+            self._log.kept_bytes += kept_bytes(op, resolution) - kept_bytes(self._log.ops[op.id], None)
             self._log.ops[op.id] = op
             self._log.resolutions[op.id] = resolution
             self._log.claimed.discard(op.id)
