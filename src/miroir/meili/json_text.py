@@ -7,6 +7,7 @@ purpose is to say what is wrong, at which line and byte column, in the reader's 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 import orjson
@@ -18,6 +19,8 @@ _DIGITS = b"0123456789"
 _HEX = b"0123456789abcdefABCDEF"
 _ESCAPES = b'"\\/bfnrt'
 _MAX_DEPTH = 128
+#: What the reader takes for a float.
+_MINUS_ZERO = re.compile(rb"-0(?![.0-9eE])")
 
 _CUT_HEAD = 50
 _CUT_TAIL = 85
@@ -41,13 +44,18 @@ def loads(body: bytes) -> Any:
 
 def parse(body: bytes) -> Any:
     """The JSON value of a text. Raises JsonSyntaxError."""
-    if body.count(b"[") + body.count(b"{") < _MAX_DEPTH:
+    has_no_minus_zero = not _MINUS_ZERO.search(body)
+    if has_no_minus_zero and body.count(b"[") + body.count(b"{") < _MAX_DEPTH:
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
             pass
     check(body)
-    return _lenient(body)
+    return _lenient(body) if has_no_minus_zero else json.loads(body, parse_int=_integer)
+
+
+def _integer(text: str) -> int | float:
+    return -0.0 if text == "-0" else int(text)
 
 
 def check(body: bytes) -> None:

@@ -16,6 +16,7 @@ from miroir.meili import (
     documents,
     experimental,
     exports,
+    feature_bodies,
     indexes,
     json_text,
     keys,
@@ -107,6 +108,10 @@ def _body(decode: Callable[[Any], Any]) -> Decode:
 
 def _params(decode: Callable[[list[tuple[str, str]]], Any]) -> Decode:
     return lambda incoming: decode(incoming.params)
+
+
+def _unavailable(route: str) -> Decode:
+    return _body(feature_bodies.decoder_of(route))
 
 
 def _write(kind: Literal["replace", "merge"]) -> Decode:
@@ -228,9 +233,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/version", "version", ("version",)),
     Route("GET", "/stats", "stats", ("stats.get",), _params(stats.decode_params)),
     Route("GET", "/metrics", "metrics", ("metrics.get",)),
-    Route("POST", "/logs/stream", "logs.stream", ("metrics.get",), _body(_json)),
+    Route("POST", "/logs/stream", "logs.stream", ("metrics.get",), _unavailable("logs.stream")),
     Route("DELETE", "/logs/stream", "logs.stream_stop", ("metrics.get",)),
-    Route("POST", "/logs/stderr", "logs.stderr", ("metrics.get",), _body(_json)),
+    Route("POST", "/logs/stderr", "logs.stderr", ("metrics.get",), _unavailable("logs.stderr")),
     Route("GET", "/experimental-features", "experimental.get", ("experimental.get",)),
     Route(
         "PATCH", "/experimental-features", "experimental.update", ("experimental.update",),
@@ -325,23 +330,23 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/webhooks/{uuid}", "webhooks.delete", ("webhooks.delete",)),
     # behind features
     Route("GET", "/network", "network.get", ("network.get",)),
-    Route("PATCH", "/network", "network.update", ("network.update",), _body(_json)),
+    Route("PATCH", "/network", "network.update", ("network.update",), _unavailable("network.update")),
     Route("POST", "/network/control", "network.control", ("network.update",), _body(_json)),
     Route("GET", "/chats", "chats.list", ("chats.get",)),
     Route("GET", "/chats/{workspace}", "chats.get", ("chats.get",)),
     Route("DELETE", "/chats/{workspace}", "chats.delete", ("chats.delete",)),
     Route("GET", "/chats/{workspace}/settings", "chats.settings.get", ("chatsSettings.get",)),
-    Route("PATCH", "/chats/{workspace}/settings", "chats.settings.update", ("chatsSettings.update",), _body(_json)),
+    Route("PATCH", "/chats/{workspace}/settings", "chats.settings.update", ("chatsSettings.update",), _unavailable("chats.settings.update")),
     Route("DELETE", "/chats/{workspace}/settings", "chats.settings.reset", ("chatsSettings.update",)),
     Route(
         "POST", "/chats/{workspace}/chat/completions", "chats.completions", ("chatCompletions",), _body(_json),
     ),
-    Route("POST", "/dynamic-search-rules", "dsr.list", ("dynamicSearchRules.get",), _body(_json)),
+    Route("POST", "/dynamic-search-rules", "dsr.list", ("dynamicSearchRules.get",), _unavailable("dsr.list")),
     Route("DELETE", "/dynamic-search-rules", "dsr.clear", ("dynamicSearchRules.delete",)),
     Route("GET", "/dynamic-search-rules/{rule}", "dsr.get", ("dynamicSearchRules.get",)),
-    Route("PATCH", "/dynamic-search-rules/{rule}", "dsr.update", ("dynamicSearchRules.update",), _body(_json)),
+    Route("PATCH", "/dynamic-search-rules/{rule}", "dsr.update", ("dynamicSearchRules.update",), _unavailable("dsr.update")),
     Route("DELETE", "/dynamic-search-rules/{rule}", "dsr.delete", ("dynamicSearchRules.delete",)),
-    Route("POST", "/render-template", "render_template", ("settings.get", "documents.get"), _body(_json)),
+    Route("POST", "/render-template", "render_template", ("settings.get", "documents.get"), _unavailable("render_template")),
 )  # fmt: skip
 
 _Template = tuple[str | None, ...]

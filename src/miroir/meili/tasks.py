@@ -199,6 +199,11 @@ def indexes_of(task: Task) -> frozenset[str]:
     return frozenset(uid for pair in task.swaps for uid in pair)
 
 
+def as_it_ran(task: Task) -> Task:
+    """The task under the name its index had then, by which batches are selected."""
+    return task if task.ran_on is None else msgspec.structs.replace(task, index_uid=task.ran_on)
+
+
 def visible(task: Task, access: Access) -> bool:
     """Whether a credential may see the task: a key limited to some indexes sees the tasks of those only."""
     if access.index_patterns is None:
@@ -341,7 +346,7 @@ def page_of(matching: Sequence[Task], query: TasksQuery, access: Access | None =
 
 def batch_visible(tasks: Iterable[Task], access: Access) -> bool:
     """Whether a credential may see a batch: one that is about no index, or about at least one it may see."""
-    uids = {uid for task in tasks for uid in indexes_of(task)}
+    uids = {uid for task in tasks for uid in indexes_of(as_it_ran(task))}
     return not uids or any(map(access.sees, uids))
 
 
@@ -356,7 +361,7 @@ def select_batches(
     matching = sorted(members)
     if not is_unrestricted(query.filter):
         test = predicate(query.filter)
-        matching = [uid for uid in matching if any(map(test, members[uid]))]
+        matching = [uid for uid in matching if any(test(as_it_ran(task)) for task in members[uid])]
     return page_of_batches([BatchTasks(batches[uid], members[uid]) for uid in matching], query, access)
 
 

@@ -24,11 +24,13 @@ def tasks(draw, uid):
     swap = draw(st.booleans())
     canceled_by = draw(st.integers(0, 12)) if status == "canceled" else None
     own = uid if started is not None else None
+    index_uid = None if swap else draw(st.sampled_from((*NAMES, None)))
     return Task(
         uid=uid,
         kind=draw(st.sampled_from(words.KINDS[:4])),
         status=status,
-        index_uid=None if swap else draw(st.sampled_from((*NAMES, None))),
+        index_uid=index_uid,
+        ran_on=None if index_uid is None else draw(st.sampled_from((*NAMES, None))),
         swaps=((draw(st.sampled_from(NAMES)), draw(st.sampled_from(NAMES))),) if swap else (),
         batch_uid=own if canceled_by is None else canceled_by,
         canceled_by=canceled_by,

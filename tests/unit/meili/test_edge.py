@@ -396,6 +396,20 @@ def test_a_key_may_expire_after_all_of_us(desk: Desk, expiry: str) -> None:
             "invalid_settings_embedders",
         ),
         ("GET", "/tasks/x/documents", None, "feature_not_enabled"),
+        ("POST", "/logs/stderr", {"level": "info"}, "bad_request"),
+        ("POST", "/logs/stream", {"target": "info", "mode": "json"}, "feature_not_enabled"),
+        (
+            "POST",
+            "/dynamic-search-rules",
+            {"filter": {"active": 1}},
+            "invalid_dynamic_search_rule_filter_active",
+        ),
+        ("PATCH", "/dynamic-search-rules/a", {"precedence": 1}, "feature_not_enabled"),
+        ("PATCH", "/network", {"self": 1}, "invalid_network_self"),
+        ("PATCH", "/network", {"self": None}, "feature_not_enabled"),
+        ("PATCH", "/chats/a/settings", {"model": "x"}, "bad_request"),
+        ("POST", "/render-template", {"template": 1}, "invalid_render_template"),
+        ("POST", "/indexes/a/search", {"limit": -0.0}, "invalid_search_limit"),
     ],
 )
 def test_what_is_refused_first(desk: Desk, method: str, target: str, body: Any, code: str) -> None:

@@ -243,6 +243,9 @@ def test_earlier_swaps_are_relabelled_too_and_batches_say_what_ran() -> None:
     assert moved.details == {"swaps": [{"indexes": ["b", "c"], "rename": False}, shown[1]]}
     done = Task(uid=1, kind="indexCreation", index_uid="a", batch_uid=1)
     batch = Batch(uid=1, started_at=0)
+    for name, total in (("a", 1), ("b", 0)):
+        wanted = TasksQuery(TaskFilter(index_uids=frozenset({name})))
+        assert select_batches([relabel(done, names)], {1: batch}, wanted).total == total
     assert batch_view(batch, [relabel(done, names)])["stats"]["indexUids"] == {"a": 1}
     assert batch_view(batch, [relabel(relabel(done, names), {"b": "c"})])["stats"]["indexUids"] == {"a": 1}
 

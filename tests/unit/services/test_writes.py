@@ -64,6 +64,9 @@ def test_replace_merge_and_delete_by_ids_filter_and_all(tmp_path):
         task = await c.done("DELETE", "/indexes/m/documents")
         assert task["details"] == {"deletedDocuments": 1}
         assert c.merged("m") == {}
+        # also of an index without documents the filter is judged
+        task = await c.done("POST", "/indexes/m/documents/delete", {"filter": "_geoRadius(1, 2, 3)"})
+        assert task["error"]["code"] == "invalid_document_filter"
 
     in_cluster(tmp_path, story)
 
@@ -95,6 +98,11 @@ def test_skip_creation_writes_only_what_exists(tmp_path):
         await c.done("POST", "/indexes/m/documents", docs(1, 2))
         await c.done("PUT", "/indexes/m/documents", [{"id": 2, "n": 1}, {"id": 3}], query="skipCreation=true")
         assert c.merged("m") == {"1": docs(1)[0], "2": {"id": 2, "title": "t2", "n": 1}}
+        # what is left out is not looked at: it has no vectors
+        await c.done("PATCH", "/indexes/m/settings", {"sortableAttributes": ["_geo"]})
+        left_out = [{"id": 9, "_geo": "nowhere", "_vectors": 1}]
+        task = await c.done("PUT", "/indexes/m/documents", left_out, query="skipCreation=true")
+        assert (task["status"], task["details"]["indexedDocuments"]) == ("succeeded", 1)
 
     in_cluster(tmp_path, story)
 

@@ -55,6 +55,7 @@ class TaskTable(MutableMapping[int, Task]):
         self._kind: defaultdict[str, BitMap] = defaultdict(BitMap)
         self._index: defaultdict[str, BitMap] = defaultdict(BitMap)
         self._batches: BitMap = BitMap()  #: uids of tasks that are the first of their batch
+        self._renamed = BitMap()  #: uids of tasks that ran on an index of another name
         self._joined: defaultdict[int, BitMap] = defaultdict(BitMap)  #: batch -> its other tasks
         self._canceled_by: defaultdict[int, BitMap] = defaultdict(BitMap)
         members: dict[int, tuple[BitMap, list[int]]] = {}
@@ -105,6 +106,8 @@ class TaskTable(MutableMapping[int, Task]):
             sets.append(self._joined[task.batch_uid])
         if task.canceled_by is not None:
             sets.append(self._canceled_by[task.canceled_by])
+        if task.ran_on is not None:
+            sets.append(self._renamed)
         return sets
 
     def _keys_of(self, table: Mapping[Any, BitMap], task: Task) -> list[Any]:
@@ -146,6 +149,10 @@ class TaskTable(MutableMapping[int, Task]):
         if is_unrestricted(wanted):
             return _Batches(self, self._batches)
         found = self._matching(wanted)
+        if wanted.index_uids is not None and self._renamed:
+            renamed = self._matching(replace(wanted, index_uids=None)) & self._renamed
+            found -= self._renamed
+            found |= BitMap(uid for uid in renamed if self[uid].ran_on in wanted.index_uids)
         batches = found & self._batches
         batches |= BitMap(
             uid for uid, joined in self._joined.items() if uid in self._batches and joined.intersect(found)
