@@ -36,6 +36,8 @@ log = structlog.get_logger()
 NODE_INDEX = "miroir-node"
 _DOCUMENT = f"/indexes/{NODE_INDEX}/documents"
 _RECHECK_PROBES = 10
+#: looks, each after twice the time, at whether a new node has written its name down; then it is down
+_MEETING_LOOKS = 5
 #: timers may be early by so much
 _CLOCK_S = 0.05
 #: experimental features whose absence on a node would be seen in its answers
@@ -102,7 +104,7 @@ class Prober:
         return self._cluster.nodes[node].lifecycle == NodeLifecycle.REMOVED
 
     async def first_round(self) -> None:
-        """Wait until every node was probed once."""
+        """Wait until every node was probed once; a new one also until it has its name."""
         while any(n not in self.health and not self._is_removed(NodeId(n)) for n in self._cluster.nodes):
             self._probed.clear()
             await self._probed.wait()
@@ -113,17 +115,21 @@ class Prober:
         self._up_s[node] = self._now()
         self._cluster.set_health(node, up=False, suspect=True)  # nobody knows yet: it may well be there
         verified = False
-        since_check = 0
+        since_check = looks = 0
         while not self._is_removed(node):
             self._late.discard(node)
             self._silent.discard(node)
-            ok = await self._healthy(node)
+            answers = ok = await self._healthy(node)
             if ok and verified and (node in self._distrusted or not await self.is_itself(node)):
                 verified = False
             if ok and (not verified or since_check >= _RECHECK_PROBES):
                 verified = ok = await self._identified(node)
                 since_check = 0
             since_check += 1
+            if answers and not ok and looks < _MEETING_LOOKS and self._is_met_first(node):
+                await asyncio.sleep(min(limits.probe_interval_s, limits.retry_first_s * 2.0**looks))
+                looks += 1
+                continue
             # An unverified node waits for its identity, not for a streak.
             health = after_probe(
                 self.health.get(node, Health()),
@@ -141,6 +147,10 @@ class Prober:
         self._probing.discard(node)
         self.health.pop(node, None)
         self._cluster.set_health(node, up=False)
+
+    def _is_met_first(self, node: NodeId) -> bool:
+        """Whether nothing was known of the node before it was given a name just now."""
+        return node in self._given and node not in self.health
 
     def _result(self, node: NodeId, *, ok: bool) -> Probe:
         """How the probe ended: that of the last request of it that was answered late, or not."""

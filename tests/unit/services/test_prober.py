@@ -10,6 +10,8 @@ import pytest
 
 from miroir.core.topology import NodeId, ReplicaState
 from miroir.meili.http import HttpReply, HttpRequest
+from tests.support.virtual_time import run_virtual
+from tests.unit.services.small_cluster import SmallCluster
 from tests.unit.services.test_writes import docs, in_cluster
 
 IDENTITY = "/indexes/miroir-node/documents/identity"
@@ -72,6 +74,17 @@ def test_an_address_that_leads_to_another_node_harms_neither(tmp_path):
         assert is_whole(c, "m")
 
     in_cluster(tmp_path, story)
+
+
+def test_new_nodes_are_live_once_the_first_round_is_over(tmp_path):
+    """The port opens then: nobody finds a cluster that is available and takes no write."""
+    cluster = SmallCluster(tmp_path / "miroir.db")
+
+    async def main():
+        async with cluster.running_nodes(), cluster.orchestrator():
+            assert set(cluster.writes.cluster.live) == set(cluster.names)
+
+    run_virtual(main())
 
 
 def test_a_node_that_is_slow_to_write_its_name_down_is_named_once(tmp_path):
