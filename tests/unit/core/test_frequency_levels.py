@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.reads.frequency_levels import grouped, levels, ranked_at, ways_kept
+from miroir.core.reads.frequency_levels import grouped, joined_counts, levels, ranked_at, ways_kept
 from miroir.core.reads.merging import SEQ_RULE, Hit, take_hits
 from miroir.core.reserved import encode_seq
 
@@ -88,3 +88,10 @@ def test_a_way_without_a_hit_of_its_own_is_forgotten() -> None:
 
     kept = ways_kept([hits((0,), 1, 2), hits((1,), 1), hits((2,), 1, 3)])
     assert [[hit.body["id"] for hit in each] for each in kept] == [[1, 2], [], [1, 3]]
+
+
+def test_concatenations_count_for_both_of_their_words() -> None:
+    # the pair: 5 documents, 2 of them have the first by itself, all the second; of the other pair all have both
+    assert joined_counts(3, [5, 2, 5, 4, 4, 4]) == [3, 0, 0]
+    assert joined_counts(1, []) == [0]
+    assert levels([2, 1], 0, joined=True).joined

@@ -64,6 +64,8 @@ def test_words_left_out_keep_their_place() -> None:
     assert found.without([1]) == f"one {S} three"
     assert found.without([0, 2]) == f"{S} two {S} "  # nothing before the end becomes a prefix
     assert (found.word(0), found.word(2)) == ("one ", "three")
+    assert (found.pair(0), found.pair(1)) == ("one two ", "two three")
+    assert (found.also(1, 1), found.also(2, 1)) == ("two . two three", "two . three")
     assert found.lacking([1, 2]) == f"one {6 * NOWHERE} {6 * NOWHERE}"
 
 

@@ -75,6 +75,10 @@ def needs_everything(plan: SearchPlan, *, counted: bool) -> bool:
         return True
     if not counted:
         return False
+    if plan.by_frequency:
+        return (
+            True  # the matches may be found by several searches, and then no node's buckets are the whole's
+        )
     has_facets, is_exhaustive = bool(plan.query.facets), plan.query.is_paged and not plan.semantic
     # By counts alone several values of a document, and other spellings of a facet, cannot be told.
     return (has_facets or is_exhaustive) if plan.index.exact else (has_facets and is_exhaustive)

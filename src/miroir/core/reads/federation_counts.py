@@ -60,7 +60,7 @@ def count_parts(queries: Sequence[SearchQuery]) -> list[list[SearchQuery]]:
 
 def counted_query(plan: SearchPlan) -> SearchQuery:
     """The query that finds, by words or by its filter alone, what a plan's search counts."""
-    query = plan.query
+    query = plan.asked
     if kind_of(query) != "hybrid":
         return query
     words = negatives(query.q or "") if plan.semantic else query.q

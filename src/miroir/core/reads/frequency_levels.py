@@ -28,6 +28,20 @@ def grouped(counts: Sequence[int]) -> list[list[int]]:
     return [found[count] for count in sorted(found, reverse=True)]
 
 
+def joined_counts(size: int, pairs: Sequence[int]) -> list[int]:
+    """In how many documents each of `size` words only is as a part of its concatenation with a neighbour.
+
+    `pairs`: for every two neighbours what finds both or their concatenation, and how many of that have the first
+    and the second by itself.
+    """
+    more = [0] * size
+    for number in range(size - 1):
+        both, first, second = pairs[3 * number : 3 * number + 3]
+        more[number] += max(0, both - first)
+        more[number + 1] += max(0, both - second)
+    return more
+
+
 @dataclass(frozen=True, slots=True)
 class Levels:
     """What may go missing."""
@@ -36,6 +50,7 @@ class Levels:
     always: Words  #: all that may go missing
     unknown: frozenset[int]  #: words of them that no document has: without all of them nothing matches
     best_rank: int
+    joined: bool = False  #: some document has words of the query only as parts of their concatenation
 
     def removed(self) -> Iterator[tuple[int, list[Words]]]:
         """(cost, sets of words that may be missing together at this cost, as paths are walked), the cheapest first."""
@@ -74,7 +89,7 @@ class Levels:
                 yield cost, ways
 
 
-def levels(counts: Sequence[int], phrase_words: int) -> Levels:
+def levels(counts: Sequence[int], phrase_words: int, *, joined: bool = False) -> Levels:
     """The levels of a question by how often each of its words occurs."""
     groups = grouped(counts)
     removable = groups if phrase_words else groups[:-1]
@@ -85,6 +100,7 @@ def levels(counts: Sequence[int], phrase_words: int) -> Levels:
         always=always,
         unknown=frozenset(number for number in always if not counts[number]),
         best_rank=1 + max(0, phrase_words - 1) + len(always),
+        joined=joined,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from miroir.core.reads.covering import Share
@@ -54,6 +54,14 @@ class SearchPlan:
     def by_frequency(self) -> bool:
         """Whether it depends on the words of the index which of them a match may lack."""
         return self.query.matching_strategy == "frequency" and not self.semantic
+
+    @property
+    def asked(self) -> SearchQuery:
+        """The query as nodes are asked it to count: words may have been replaced."""
+        if self.semantic:
+            return self.query
+        strategy = self.matching.get("matchingStrategy", "last")
+        return replace(self.query, q=self.matching.get("q"), matching_strategy=strategy, filter=self.filter)
 
     @property
     def ends_at(self) -> int:

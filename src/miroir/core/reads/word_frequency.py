@@ -59,14 +59,25 @@ class Question:
     def only(self, numbers: Sequence[int]) -> str:
         """Some words, far apart from each other; the last one a prefix only if it is one in the whole."""
         text = " . ".join(self.text[slice(*self.words[number])] for number in numbers)
-        is_prefix = self.open_end and numbers[-1] == len(self.words) - 1
-        return text + ("" if is_prefix else " ")
+        return text + ("" if self._ends_open(numbers[-1]) else " ")
 
     def word(self, number: int) -> str:
         """One word as a query of its own; a prefix only if it is one in the whole."""
-        start, end = self.words[number]
-        is_prefix = self.open_end and number == len(self.words) - 1
-        return self.text[start:end] + ("" if is_prefix else " ")
+        return self.only((number,))
+
+    def pair(self, number: int) -> str:
+        """A word and the next, as they stand."""
+        start, end = self.words[number][0], self.words[number + 1][1]
+        return self.text[start:end] + ("" if self._ends_open(number + 1) else " ")
+
+    def also(self, number: int, pair: int) -> str:
+        """What finds the documents of a pair that have one of its words by itself."""
+        if self._ends_open(number):  # only the last of a text can be a prefix
+            return self.only((pair, number))
+        return f"{self.text[slice(*self.words[number])]} . {self.pair(pair)}"
+
+    def _ends_open(self, number: int) -> bool:
+        return self.open_end and number == len(self.words) - 1
 
 
 def question(text: str, settings: Mapping[str, Any], *, cut: bool = False) -> Question | None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
+from miroir.core.reads.candidates import RELEVANCY, has_relevancy
 from miroir.core.reads.covering import Share
-from miroir.core.reads.frequency_levels import Levels, Words, grouped, levels, ranked_at, ways_kept
+from miroir.core.reads.frequency_levels import (
+    Levels,
+    Words,
+    grouped,
+    joined_counts,
+    levels,
+    ranked_at,
+    ways_kept,
+)
 from miroir.core.reads.marks import question_of, shows_marks
 from miroir.core.reads.merging import Hit, merge, take_hits
 from miroir.core.reads.path_costs import repair_all
-from miroir.core.reads.search_plan import Matching, SearchPlan, node_search, sequences, with_filter
+from miroir.core.reads.search_plan import Matching, SearchPlan, node_search, only, sequences, with_filter
 from miroir.core.reads.word_frequency import Question, question
 from miroir.meili.commands import JsonObject
-from miroir.services.reads.scatter import Answer, Ask, Reading, Scatter
+from miroir.services.reads.scatter import Answer, Ask, NodeRefusal, Reading, Scatter
 from miroir.services.reads.spelling import found_sequences
 
 #: Searches for one question; beyond it nodes decide by themselves.
@@ -28,6 +38,14 @@ class Leveled:
     plan: SearchPlan
 
 
+@dataclass(slots=True)
+class _Having:
+    """Words of each match, by sequence. `joined_only`: some have words only in a concatenation, which no query finds alone."""
+
+    words: dict[str, set[int]]
+    joined_only: bool
+
+
 class FrequencySearch:
     """Asks nodes so that the words of the whole index decide."""
 
@@ -39,21 +57,35 @@ class FrequencySearch:
         asked = _question(plan)
         if asked is None:
             return None
+        try:
+            return await self._leveled(reading, plan, asked)
+        except NodeRefusal:
+            return None  # nodes refuse it as it is, in their words
+
+    async def _leveled(self, reading: Reading, plan: SearchPlan, asked: Question) -> Leveled | None:
         found = await self._levels(reading, plan, asked)
         if found is None:
             return None
+        counting = _rewritten(plan, asked.without(found.always), "all")
+        ways_found = found.removed()
+        if found.joined or not found.are_plain:
+            having = await self._having(reading, plan, asked, found)
+            if having is not None:
+                ways_found = found.finding(set(map(frozenset, having.words.values())))
+                if having.joined_only:
+                    counting = _counting_only(plan, having.words)
+        by_words = _first_rule(plan) == "words"
         lists: list[list[Hit]] = []
         searches = 0
-        for cost, ways in await self._ways(reading, plan, asked, found):
+        for cost, ways in ways_found:
             searches += len(ways)
             if searches > _SEARCHES_MAX:
                 return None
             lists += await self._hits(reading, plan, asked, ways, (found.best_rank - cost, found.best_rank))
-            if len({hit.seq for hits in lists for hit in hits}) >= plan.depth:
+            if by_words and len({hit.seq for hits in lists for hit in hits}) >= plan.depth:
                 break
         lists = ways_kept(lists)
         repair_all(plan, lists)
-        counting = _rewritten(plan, asked.without(found.always), "all")
         return Leveled(_without_repeats(lists), counting)
 
     async def _levels(self, reading: Reading, plan: SearchPlan, asked: Question) -> Levels | None:
@@ -65,33 +97,37 @@ class FrequencySearch:
 
         answers = await self._scatter.ask(reading, build)
         counts = [_totals(answer) for answer in answers]
-        whole = [sum(own[number] for own in counts) for number in range(size)]
-        if all(grouped(own[size:]) == grouped(whole) for own in counts):
+        summed = [sum(each) for each in zip(*counts, strict=True)]
+        joined = joined_counts(size, summed[2 * size :])
+        if not any(joined) and all(grouped(own[size : 2 * size]) == grouped(summed[:size]) for own in counts):
             return None
-        return levels(whole, asked.phrase_words)
+        whole = [count + more for count, more in zip(summed, joined, strict=False)]
+        return levels(whole, asked.phrase_words, joined=any(joined))
 
-    async def _ways(
+    async def _having(
         self, reading: Reading, plan: SearchPlan, asked: Question, found: Levels
-    ) -> Iterator[tuple[int, list[Words]]]:
-        """The ways that find something, cheapest first; all there are where too much matches to tell."""
-        if found.are_plain:
-            return found.removed()
-        rest = [tuple(other for other in found.always if other != word) for word in found.always]
+    ) -> _Having | None:
+        """Which of the words that may go missing each match has; None where too much matches."""
+        kept = [frozenset((word,)) for word in found.always]
+        kept += [frozenset(pair) for pair in pairwise(found.always) if pair[1] == pair[0] + 1]
+        rest = [tuple(word for word in found.always if word not in each) for each in kept]
         texts = [asked.without(removed) for removed in (found.always, *rest)]
         matchings = [Matching(_rewritten(plan, text, "all").matching, plan.filter) for text in texts]
         answers = await self._many(
             reading, plan, lambda share: [sequences(each, share) for each in matchings]
         )
-        having: dict[str, set[int]] = {}
+        having = _Having({}, joined_only=False)
         for results in answers:
             if any(len(found_sequences(each)) < each["estimatedTotalHits"] for each in results):
-                return found.removed()
-            for seq in found_sequences(results[0]):
-                having[seq] = set()
-            for word, each in zip(found.always, results[1:], strict=True):
+                return None
+            mine: dict[str, set[int]] = {seq: set() for seq in found_sequences(results[0])}
+            apart = len(mine)
+            for words, each in zip(kept, results[1:], strict=True):
                 for seq in found_sequences(each):
-                    having.setdefault(seq, set()).add(word)
-        return found.finding(set(map(frozenset, having.values())))
+                    mine.setdefault(seq, set()).update(words)
+            having.joined_only |= len(mine) > apart
+            having.words.update(mine)
+        return having
 
     async def _hits(
         self,
@@ -130,10 +166,9 @@ class FrequencySearch:
 
 def _question(plan: SearchPlan) -> Question | None:
     query = plan.query
-    rules = plan.index.settings.get("rankingRules") or ["words"]
     if query.matching_strategy != "frequency" or not query.q or plan.semantic:
         return None
-    if _first_rule(rules) != "words" or (plan.two_phase and shows_marks(query)):
+    if (plan.two_phase and shows_marks(query)) or not has_relevancy(plan):
         return None
     asked = question(query.q, plan.index.settings, cut=True)
     if asked is None or not asked.words or len(asked.words) + asked.phrase_words < 2:
@@ -142,10 +177,11 @@ def _question(plan: SearchPlan) -> Question | None:
     return None if shows_marks(query) and question_of(plan.index, query) is None else asked
 
 
-def _first_rule(rules: list[str]) -> str:
-    """The rule that ranks first in a keyword search; `words` comes by itself before those that need it."""
-    needing = ("typo", "proximity", "attribute", "attributeRank", "wordPosition", "exactness")
-    return "words" if rules[0] in needing else rules[0]
+def _first_rule(plan: SearchPlan) -> str:
+    """The rule that ranks first; `words` comes by itself before those that need it, `sort` needs something to sort by."""
+    rules = plan.index.settings.get("rankingRules") or ["words"]
+    active = [rule for rule in rules if rule != "sort" or plan.query.sort]
+    return "words" if not active or active[0] in RELEVANCY else active[0]
 
 
 def _rewritten(plan: SearchPlan, text: str, strategy: str) -> SearchPlan:
@@ -154,15 +190,32 @@ def _rewritten(plan: SearchPlan, text: str, strategy: str) -> SearchPlan:
     return replace(plan, matching=plan.matching | change, body=plan.body | change)
 
 
+def _counting_only(plan: SearchPlan, seqs: Iterable[str]) -> SearchPlan:
+    """The plan for exactly these documents."""
+    blank = _rewritten(plan, "", "all")
+    return replace(blank, filter=only(sorted(seqs)))
+
+
 def _counting(plan: SearchPlan, asked: Question, share: Share) -> JsonObject:
-    """Asks a node how often each word occurs: in its part of the index, then in all that it holds."""
+    """Asks a node how often each word occurs: in its part of the index, then in all that it holds.
+
+    Then, in its part, for pairs of neighbours, and for those of them that have either word: what is left has them joined.
+    """
     kept = {k: v for k, v in plan.matching.items() if k in ("attributesToSearchOn", "locales")}
-    bodies = [
-        {"indexUid": plan.index.physical_uid, "q": asked.word(number), "limit": 0, **kept}
-        | {"matchingStrategy": "all"}
-        for number in range(len(asked.words))
+    size = len(asked.words)
+
+    def body(text: str) -> JsonObject:
+        uid = plan.index.physical_uid
+        return {"indexUid": uid, "q": text, "limit": 0, **kept, "matchingStrategy": "all"}
+
+    words = [body(asked.word(number)) for number in range(size)]
+    pairs = [
+        body(text)
+        for number in range(size - 1)
+        for text in (asked.pair(number), asked.also(number, number), asked.also(number + 1, number))
     ]
-    return {"queries": [*(with_filter(body, share.shard_filter) for body in bodies), *bodies]}
+    mine = [with_filter(each, share.shard_filter) for each in (*words, *pairs)]
+    return {"queries": [*mine[:size], *words, *mine[size:]]}
 
 
 def _totals(answer: Answer) -> list[int]:

@@ -45,7 +45,8 @@ class Lister:
         shares = [answer.share for answer in counts]
         leveled = await self._frequency.search(reading, whole)
         if leveled is not None:
-            lists, plan = leveled.lists, replace(plan, matching=leveled.plan.matching)
+            counting = leveled.plan
+            lists, plan = leveled.lists, replace(plan, matching=counting.matching, filter=counting.filter)
         else:
             answers = await self._scatter.ask(
                 reading, lambda share, _: Ask("/search", node_search(whole, share))

@@ -55,7 +55,7 @@ class IndexSearch:
         page = ranked.hits[ranked.plan.offset : ranked.plan.ends_at]
         await self.fetch_bodies(reading, ranked, page)
         if ranked.facets is not None:
-            counted = [counted_matching(ranked, matching_of(reading.index, query))]
+            counted = [counted_matching(ranked, matching_of(reading.index, ranked.plan.asked))]
             await self._speller.settle(reading, ranked.facets, ranked.candidates, query.facets or (), counted)
         return answer(ranked, page)
 
