@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from miroir.core.hashing import shard_of
+from miroir.core.moves.cluster_view import OtherLayout
 from miroir.core.moves.node_list import RefusedError
 from miroir.core.moves.operation_records import OperationKind, OperationRecord, OperationState
+from miroir.core.topology import ReplicaState
 from miroir.services.writes import resolver
 from tests.simulation.test_moves import Shelf, under_load
 from tests.support.moving import add_node, assert_consistent, moving_cluster, operations, settle, task_end
@@ -213,6 +216,52 @@ def test_a_node_that_loses_its_disk_meanwhile_is_made_up_for(factor: int, late: 
         assert shards_of(cluster) == 6
 
     story(tell, factor, Shape(nodes=3, replication_factor=factor, shards=4))
+
+
+async def _both_copies_lost(cluster: SimCluster, shelf: Shelf) -> None:
+    begun = await reshard(cluster, 6, 60.0)
+    await until_read(cluster, 6)
+    await cluster.until("quiet", cluster.is_quiet)
+    state = cluster.orchestrator.writes.cluster
+    (index,) = state.sequenced.indexes.values()
+    assert index.other_layout is not None
+    old, new = (state.placement[one].shards for one in (index.other_layout, index.layout))
+    parts = {shard: list(OtherLayout("", old).has_part_of(shard, len(new))) for shard in range(len(new))}
+    lost, wiped = next(
+        (s, set(r)) for s, r in enumerate(new) if all(set(old[part]) - set(r) for part in parts[s])
+    )
+
+    def states() -> set[ReplicaState]:
+        return set(state.placement[index.layout].shards[lost].values())
+
+    for node in sorted(wiped):
+        await cluster.nodes[node].wipe()
+    await cluster.until("they are down", lambda: not wiped & state.live)
+    for node in sorted(wiped):
+        await cluster.nodes[node].start()
+    await cluster.until("it is lost", lambda: ReplicaState.IN_SYNC not in states(), within_s=60)
+    await cluster.until("it is made anew", lambda: states() == {ReplicaState.IN_SYNC})
+    mine = {one for one in shelf.documents if shard_of(one, 6) == lost}
+    assert mine
+    for one in mine:
+        assert (await cluster.ask("GET", f"/indexes/films/documents/{one}")).body == shelf.documents[one]
+    # Of what is in neither layout any more the old one is kept: the operator may know of a backup.
+    whole = all(ReplicaState.IN_SYNC in r.values() for r in state.placement[index.layout].shards)
+    await asyncio.sleep(90.0)
+    assert (state_of(cluster, begun.id) is OperationState.DONE) is whole
+
+
+def test_shards_whose_copies_are_all_lost_are_made_anew_from_the_layout_that_is_kept() -> None:
+    """Both nodes that held them lose their disks at once; the old layout is cut otherwise, and lies elsewhere too."""
+
+    async def main() -> None:
+        rng = random.Random(21)
+        async with moving_cluster(Shape(nodes=5, replication_factor=2, shards=4), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(80)
+            await _both_copies_lost(cluster, shelf)
+
+    run_virtual(main())
 
 
 def test_a_dead_node_is_replaced_in_the_layout_that_is_built_too() -> None:

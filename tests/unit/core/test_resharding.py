@@ -45,7 +45,7 @@ class World:
     now: int = 0
 
     def sight(self) -> ReshardSight:
-        return ReshardSight(self.read, self.other, self.copied, False, self.remains, self.now)
+        return ReshardSight(self.read, self.other, self.copied, False, True, self.remains, self.now)
 
 
 def begun() -> World:
@@ -135,3 +135,12 @@ def test_others_leave_the_new_layout_alone_until_it_is_read() -> None:
     assert is_building(world.operation, "old")
     assert not is_building(world.operation, "new")
     assert not is_building(begun().operation, "old")
+
+
+def test_the_old_layout_is_kept_while_the_new_one_may_need_it() -> None:
+    operation = OperationRecord(
+        id=1, kind=OperationKind.RESHARD, reshard=Reshard(index="i", old="old", new="new", kept_until=5)
+    )
+    sight = ReshardSight("new", "old", copied=True, copies=False, whole=False, remains=frozenset(), now_ns=9)
+    assert isinstance(next_act(operation, sight), Wait)
+    assert next_act(operation, replace(sight, whole=True)) is Act.LET_GO_OLD

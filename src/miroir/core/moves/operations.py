@@ -179,7 +179,15 @@ def _sources(move: Move, view: ClusterView) -> set[str]:
 
 
 def _has_copy(move: Move, view: ClusterView) -> bool:
-    return ReplicaState.IN_SYNC in view.placement[move.physical][move.shard].values()
+    """Whether a copy of the shard itself is there, or may come back; one on a node that is gone only where nothing else is."""
+    in_sync = [
+        node
+        for node, state in view.placement[move.physical][move.shard].items()
+        if state is ReplicaState.IN_SYNC
+    ]
+    if move.physical not in view.other:
+        return bool(in_sync)
+    return any(node in view.members and not view.members[node].gone for node in in_sync)
 
 
 def _live_in_sync(replicas: Mapping[str, ReplicaState], view: ClusterView) -> set[str]:

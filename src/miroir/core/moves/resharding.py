@@ -32,6 +32,7 @@ class ReshardSight:
     other: str | None  #: the one that is fed beside it
     copied: bool  #: every replica of the new layout is where it should be
     copies: bool  #: copies of the operation run
+    whole: bool  #: every shard of the layout that is read has a copy in sync
     remains: frozenset[str]  #: layouts of which live nodes still hold something
     now_ns: int
 
@@ -53,6 +54,8 @@ def next_act(operation: OperationRecord, sight: ReshardSight) -> Act | Wait | Fi
     if sight.other == reshard.old:
         if sight.now_ns < reshard.kept_until:
             return Wait("readers use the new layout; the old one is kept for a while: cancel goes back to it")
+        if not sight.whole:
+            return Wait("shards of the new layout have no copy in sync: they are made anew from the old one")
         return Act.LET_GO_OLD
     if reshard.old in sight.remains:
         return Wait("the old layout is being deleted")

@@ -88,8 +88,9 @@ class ClusterSight:
             replication_factor=replication_factor or cluster.replication_factor or self._factor,
             documents={layout: index.document_count for layout, index in indexes.items()},
             other={
-                layout: OtherLayout(index.layout, cluster.placement[index.layout].shards)
+                layout: OtherLayout(other, cluster.placement[other].shards)
                 for layout, index in indexes.items()
-                if layout != index.layout
+                if (other := index.other_layout if layout == index.layout else index.layout) is not None
+                and other in cluster.placement
             },
         )

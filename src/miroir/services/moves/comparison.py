@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from miroir.core.moves.operation_records import CopyRecord
-from miroir.core.writes.document_ids import document_ids
 from miroir.ports.nodes import NodeError
 from miroir.services.moves.held_ops import HeldOps
-from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls, digest
-from miroir.services.moves.sources import Source
+from miroir.services.moves.shard_calls import NodeRefusedError, ShardCalls, digest, ids_of
+from miroir.services.moves.sources import Source, SourceReader
 
 T = TypeVar("T")
 
@@ -90,6 +89,8 @@ class Comparison:
         Nothing is written meanwhile, everything has been applied on both sides. But a request of ours that was given
         up may have come late: then what was read ahead says nothing.
         """
+        if source.is_other_layout:
+            return await self._is_other_equal(copy, source, primary_key)
         nodes = (source.nodes[0], copy.target)
         seen = self._of(copy)
         ours_alone = seen and await self._calls.only_ours_since(copy.target, copy.physical, seen.task)
@@ -118,6 +119,11 @@ class Comparison:
                 return False
         return True
 
+    async def _is_other_equal(self, copy: CopyRecord, source: Source, primary_key: str) -> bool:
+        """The same where the documents were read cut otherwise: all of them, under the hold."""
+        ours = await SourceReader(self._calls).digests(source, primary_key, page=_PAGE)
+        return ours == await self._calls.digests(copy.target, copy.physical, primary_key, copy.shards)
+
     def _of(self, copy: CopyRecord) -> _Seen | None:
         seen = self._seen.get(copy.id)
         return seen if seen is not None and seen.attempts == copy.attempts else None
@@ -127,7 +133,7 @@ class Comparison:
     ) -> dict[str, bytes]:
         found = await self._calls.documents(node, copy.physical, list(ids))
         return {
-            name: digest(body) for name, body in zip(document_ids(found, primary_key), found, strict=True)
+            name: digest(body) for name, body in zip(ids_of(node, found, primary_key), found, strict=True)
         }
 
     async def _both(self, first: Awaitable[T], second: Awaitable[T]) -> tuple[T, T]:

@@ -360,8 +360,8 @@ class Copier:
         index = self._cluster.index_of(copy.physical)
         if index is None or index.primary_key is None:
             return True
-        if source.is_other_layout:  # as a whole, before it is read
-            self.unverified(copy.physical, copy.shards)
+        if source.is_other_layout and index.layout != copy.physical:
+            self.unverified(copy.physical, copy.shards)  # as a whole, before it is read
             return True
         return await self._comparison.is_equal(copy, source, index.primary_key)
 

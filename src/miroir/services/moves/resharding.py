@@ -28,7 +28,7 @@ from miroir.core.moves.preview import preview, rate_of
 from miroir.core.moves.resharding import Act, ReshardSight
 from miroir.core.records import IndexState, encode
 from miroir.core.reserved import SHARDS_MAX
-from miroir.core.topology import NodeId
+from miroir.core.topology import NodeId, ReplicaState
 from miroir.ports.nodes import NodeError
 from miroir.ports.store import Conflict, Table, Tx
 from miroir.services.cluster import Cluster
@@ -178,9 +178,14 @@ class Resharding:
             other=None if index is None else index.other_layout,
             copied=not mine and not moves_to(view),
             copies=mine,
+            whole=index is None or self._is_whole(index.layout),
             remains=frozenset(layout for layout in layouts if layout is not None and self._remains(layout)),
             now_ns=self._now_ns(),
         )
+
+    def _is_whole(self, layout: str) -> bool:
+        shards = self._cluster.placement[layout].shards
+        return all(ReplicaState.IN_SYNC in replicas.values() for replicas in shards)
 
     def _remains(self, layout: str) -> bool:
         """Whether a live node holds something of it; others give it up when they are back."""
