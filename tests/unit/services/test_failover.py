@@ -19,7 +19,7 @@ from miroir.core.topology import NodeId, ReplicaState, Snapshot
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import DocumentGet, SearchQuery
 from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse
-from miroir.services.reads.reads import Reads
+from miroir.services.reads.reads import ReadLimits, Reads
 from miroir.services.reads.scatter import Answer, Ask, Scatter, ShiftedError, together
 from tests.support.virtual_time import run_virtual
 from tests.unit.core.views import IN_SYNC, index_view, snapshot
@@ -206,10 +206,20 @@ async def test_a_suspect_is_the_last_to_be_asked_and_must_prove_itself() -> None
     known["a"] = False
     with pytest.raises(ApiError):
         await ids(reads_of(lambda: picture, nodes, trusted=trusted))
+    begun = now()
+    limits = ReadLimits(timeout_s=3.0)
+    with pytest.raises(ApiError):
+        await ids(reads_of(lambda: picture, nodes, trusted=_never_said, limits=limits))
+    assert now() - begun <= 3.0
     nodes.asked.clear()
     with pytest.raises(ApiError):
         await ids(reads_of(lambda: picture, nodes))
     assert nodes.asked == [], "without anybody to vouch for them suspects are not asked"
+
+
+async def _never_said(_: NodeId) -> bool:
+    await asyncio.Event().wait()
+    return True
 
 
 @on_virtual_time

@@ -309,11 +309,15 @@ class Scatter:
         self, reading: Reading, origin: int, share: Share, ask: Ask
     ) -> Answer | NodeRefusal | NodeError:
         result = await self._asked(reading, origin, share, ask)
-        if share.node not in reading.snapshot.live and not isinstance(result, NodeError):
-            assert self._trusted is not None
-            if not await self._trusted(share.node):
-                return NodeError(share.node, "is not known to be what it was")
-        return result
+        if share.node in reading.snapshot.live or isinstance(result, NodeError):
+            return result
+        assert self._trusted is not None
+        try:
+            async with asyncio.timeout_at(reading.deadline):
+                is_itself = await self._trusted(share.node)
+        except TimeoutError:
+            is_itself = False
+        return result if is_itself else NodeError(share.node, "is not known to be what it was")
 
     async def _asked(
         self, reading: Reading, origin: int, share: Share, ask: Ask
