@@ -64,3 +64,23 @@ def test_nobody_left_means_waiting_and_nobody_concerned_means_done():
 def test_touched_keeps_only_what_is_held():
     members = {"a": frozenset({1, 2}), "b": frozenset({3})}
     assert touched(members, (2, 5)) == {"a": frozenset({2})}
+
+
+def test_documents_without_vectors_are_counted_over_all_nodes() -> None:
+    def error(rest):
+        message = f"Index `m`: no vectors provided for document `{rest}\n- Note: x"
+        return {"code": "vector_embedding_error", "message": message}
+
+    two, one = " and at least 2 other document(s)", " and at least 1 other document(s)"
+    concerned = {"a": frozenset({0, 1}), "b": frozenset({1, 2}), "c": frozenset({2, 0})}
+    outcomes = {
+        "a": error("1`" + two),
+        "b": error("4`"),
+        "c": error("1`" + one),
+    }
+    found = judge(concerned, outcomes, absent=())
+    assert found.error == error("1`" + two)
+    found = judge(concerned, {**outcomes, "b": None}, absent=())
+    assert found.error == error("1`" + one)
+    refused = {"code": "vector_embedding_error", "message": "something else"}
+    assert judge(concerned, {**outcomes, "a": refused}, absent=()).error == refused

@@ -7,6 +7,7 @@ stale. All of a shard's replicas failing is the client's error.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,10 @@ from typing import Any
 from miroir.core.records import LaneRecord
 
 NodeError = dict[str, Any]
+
+_WITHOUT_VECTORS = re.compile(
+    r"(?P<first>no vectors provided for document `[^`]*`)(?: and at least (?P<others>\d+) other document\(s\))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,27 @@ def judge(
             for node in nodes:
                 stale.setdefault(node, set()).add(shard)
     return Verdict(
-        error=outcomes[bad[failed[0]][0]] if failed else None,
+        error=_of_all_nodes(bad[failed[0]], outcomes) if failed else None,
         lagging=frozenset(node for node in concerned if node not in outcomes),
         stale={node: frozenset(mine) for node, mine in stale.items()},
         failed_shards=frozenset(failed),
     )
+
+
+def _of_all_nodes(nodes: list[str], outcomes: Mapping[str, NodeError | None]) -> NodeError | None:
+    """The error of a shard's first node; one that counts documents without vectors counts those of all nodes.
+
+    Every document is on as many nodes as the shard has.
+    """
+    error = outcomes[nodes[0]]
+    if error is None or error.get("code") != "vector_embedding_error":
+        return error
+    found = [_WITHOUT_VECTORS.search(other["message"]) for other in outcomes.values() if other is not None]
+    total = sum(1 + int(each["others"] or 0) for each in found if each is not None) // len(nodes)
+    if total < 2 or not all(found):
+        return error
+    message = _WITHOUT_VECTORS.sub(rf"\g<first> and at least {total - 1} other document(s)", error["message"])
+    return {**error, "message": message}
 
 
 def shards_behind(old: LaneRecord, missed: frozenset[int] | None) -> frozenset[int] | None:
