@@ -36,6 +36,8 @@ class CopyPages:
         physical, target = copy.physical, copy.target
         if copy.cursor is None:
             if not any(replicas.get(target) is ReplicaState.IN_SYNC for replicas in record.shards):
+                if await self._calls.primary_key(target, physical) not in (None, index.primary_key):
+                    await self._calls.drop_index(target, physical)  # a node keeps the key that it has
                 wanted = node_settings(index.settings, exact=index.exact)
                 await _must(self._calls.configure(target, physical, wanted), target, "settings")
             unplaced = [s for s, replicas in enumerate(record.shards) if target not in replicas]

@@ -9,10 +9,9 @@ import orjson
 
 from miroir.core.hashing import shard_of
 from miroir.core.moves.cluster_view import MoveLimits
-from miroir.core.writes.document_ids import document_ids
 from miroir.core.writes.ops import shards_tag
 from miroir.services.moves.copy_pages import fitting
-from miroir.services.moves.shard_calls import ShardCalls, digest
+from miroir.services.moves.shard_calls import ShardCalls, digest, ids_of
 from miroir.services.moves.sources import Source, SourceReader
 
 
@@ -55,7 +54,7 @@ class LayoutRepair:
             page = listed[first : first + limits.page_documents]
             ours = await self._reader.documents(source, primary_key, page)
             theirs = await self._calls.documents(node, source.wanted.layout, page)
-            names = document_ids(theirs, primary_key)
+            names = ids_of(node, theirs, primary_key)
             found |= _unequal(
                 {name: digest(body) for name, body in ours.items()},
                 {name: digest(body) for name, body in zip(names, theirs, strict=True)},

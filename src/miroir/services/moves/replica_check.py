@@ -6,6 +6,7 @@ A copy that differs is an incident: it goes stale, and is rebuilt from one that 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -16,10 +17,9 @@ from miroir.core.hashing import shard_of
 from miroir.core.moves.cluster_view import MoveLimits
 from miroir.core.moves.replica_compare import Digests, differing
 from miroir.core.topology import NodeId, ReplicaState
-from miroir.core.writes.document_ids import document_ids
 from miroir.ports.store import Store, Table
 from miroir.services.cluster import Cluster
-from miroir.services.moves.shard_calls import ShardCalls, digest
+from miroir.services.moves.shard_calls import ShardCalls, digest, ids_of
 from miroir.services.moves.standing import Standing
 from miroir.services.writes.lanes import Delivery
 from miroir.services.writes.sequencer import Sequencer
@@ -62,9 +62,24 @@ class ReplicaCheck:
         """Every shard of every layout, in order."""
         return [
             (layout, shard)
-            for layout in sorted(one for i in self._cluster.sequenced.indexes.values() for one in i.layouts)
+            for layout in self._layouts()
             for shard in range(len(self._cluster.placement[layout].shards))
         ]
+
+    def after(self, cursor: tuple[str, int] | None) -> tuple[str, int] | None:
+        """The first place behind another one, None when there is none. Asked for every shard, so it walks none of them."""
+        layouts = self._layouts()
+        start = 0 if cursor is None else bisect_left(layouts, cursor[0])
+        for layout in layouts[start:]:
+            shard = cursor[1] + 1 if cursor is not None and layout == cursor[0] else 0
+            if shard < len(self._cluster.placement[layout].shards):
+                return layout, shard
+        return None
+
+    def _layouts(self) -> list[str]:
+        """Those that are fed. An index that is just being made has no placement yet."""
+        placed, indexes = self._cluster.placement, self._cluster.sequenced.indexes.values()
+        return sorted(one for index in indexes for one in index.layouts if one in placed)
 
     def all_readable(self, layout: str, shard: int) -> bool:
         """Whether no in-sync replica is out of reach or behind."""
@@ -122,7 +137,7 @@ class ReplicaCheck:
         step = self._calls.fetch_documents
         for first in range(0, len(ids), step):
             page = await self._calls.documents(node, layout, ids[first : first + step])
-            names = document_ids(page, primary_key)
+            names = ids_of(node, page, primary_key)
             found.update({name: digest(body) for name, body in zip(names, page, strict=True)})
         return found
 

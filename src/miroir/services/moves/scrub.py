@@ -40,8 +40,7 @@ class Scrub:
         loop = asyncio.get_running_loop()
         if loop.time() < self._not_before:
             return None
-        cursor = operation.cursor
-        place = next((place for place in self._check.places() if cursor is None or place > cursor), None)
+        place = self._check.after(operation.cursor)
         if place is None:
             return msgspec.structs.replace(operation, cursor=(_END, 0))
         began = self._began.setdefault(operation.id, loop.time())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -18,6 +19,7 @@ from miroir.core.writes.document_ids import document_ids
 from miroir.core.writes.node_answers import error_of, task_uid
 from miroir.core.writes.ops import parse_shards_tag
 from miroir.errors import MiroirError
+from miroir.meili.codes import ApiError
 from miroir.ports.nodes import NodeRequest, NodeResponse, NodeTransport
 
 _ALL = 2**31 - 1
@@ -74,7 +76,7 @@ class ShardCalls:
         """Ids of all documents of the shards, sorted as texts; one request, so one state of the node."""
         body = {"filter": shard_filter(shards), "fields": [primary_key], "limit": _ALL}
         results = await self._fetch(node, physical, body)
-        return sorted(document_ids(results, primary_key))
+        return sorted(ids_of(node, results, primary_key))
 
     async def count(self, node: str, physical: str, shards: Collection[int]) -> int:
         """Documents of the shards; an index that is not there has none."""
@@ -86,7 +88,21 @@ class ShardCalls:
             if code == "index_not_found":
                 return 0
             raise NodeRefusedError(node, "counting documents", code)
-        return int(orjson.loads(answer.body)["total"])
+        with _understood(node, "counting documents"):
+            return int(orjson.loads(answer.body)["total"])
+
+    async def primary_key(self, node: str, physical: str) -> str | None:
+        """The index's primary key on the node; None when it has none, or is not there."""
+        answer = await self._send(node, "GET", _index(physical))
+        with _understood(node, "reading an index"):
+            body = orjson.loads(answer.body)
+            if answer.status == 200:
+                found = body["primaryKey"]
+                return None if found is None else str(found)
+            code = error_of(answer.body)["code"]
+        if code == "index_not_found":
+            return None
+        raise NodeRefusedError(node, "reading an index", code)
 
     async def newest_task(self, node: str, physical: str) -> int:
         """Number of the newest task of the index, -1 without one."""
@@ -111,20 +127,22 @@ class ShardCalls:
         answer = await self._transport.send(request, deadline=self._deadline())
         if answer.status != 200:
             raise NodeRefusedError(node, "listing tasks", error_of(answer.body)["code"])
-        tasks: list[dict[str, Any]] = orjson.loads(answer.body)["results"]
-        return tasks
+        with _understood(node, "listing tasks"):
+            tasks: list[dict[str, Any]] = orjson.loads(answer.body)["results"]
+            return [{**one, "uid": int(one["uid"]), "status": str(one["status"])} for one in tasks]
 
     async def sizes(self, node: str) -> NodeSizes:
         """How much the node holds."""
         answer = await self._send(node, "GET", "/stats")
         if answer.status != 200:
             raise NodeRefusedError(node, "statistics", error_of(answer.body)["code"])
-        stats = orjson.loads(answer.body)
-        indexes = {
-            str(uid): (int(one["numberOfDocuments"]), int(one.get("rawDocumentDbSize", 0)))
-            for uid, one in stats["indexes"].items()
-        }
-        return NodeSizes(int(stats["databaseSize"]), indexes)
+        with _understood(node, "statistics"):
+            stats = orjson.loads(answer.body)
+            indexes = {
+                str(uid): (int(one["numberOfDocuments"]), int(one.get("rawDocumentDbSize", 0)))
+                for uid, one in stats["indexes"].items()
+            }
+            return NodeSizes(int(stats["databaseSize"]), indexes)
 
     async def documents(self, node: str, physical: str, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Documents by id, as they are stored, vectors included; ids that are gone are left out."""
@@ -148,7 +166,7 @@ class ShardCalls:
         found: dict[str, bytes] = {}
         for first in range(0, len(ids), self.fetch_documents):
             page = await self.documents(node, physical, ids[first : first + self.fetch_documents])
-            names = document_ids(page, primary_key)
+            names = ids_of(node, page, primary_key)
             found.update({name: digest(body) for name, body in zip(names, page, strict=True)})
             if documents_per_s:
                 await asyncio.sleep(len(page) / documents_per_s)
@@ -158,15 +176,18 @@ class ShardCalls:
         """Other shards than `known` of which the node holds documents; some of them when there are many."""
         body = {"filter": not_in_shards(known), "fields": [SHARD_FIELD, GHOST_FIELD], "limit": _BESIDES_MAX}
         found = await self._fetch(node, physical, body)
-        return {
-            decode_shard(one[SHARD_FIELD]) for one in found if SHARD_FIELD in one and GHOST_FIELD not in one
-        }
+        with _understood(node, "shards of documents"):
+            return {
+                decode_shard(one[SHARD_FIELD])
+                for one in found
+                if SHARD_FIELD in one and GHOST_FIELD not in one
+            }
 
     async def ghosts(self, node: str, physical: str, primary_key: str) -> dict[str, dict[str, Any]]:
         """Hidden documents of an exact index by id."""
         body = {"filter": ghosts_only(), "limit": _ALL, "retrieveVectors": True}
         found = await self._fetch(node, physical, body)
-        return dict(zip(document_ids(found, primary_key), found, strict=True))
+        return dict(zip(ids_of(node, found, primary_key), found, strict=True))
 
     async def write(
         self,
@@ -225,11 +246,12 @@ class ShardCalls:
         answer = await self._send(node, "POST", f"{_index(physical)}/documents/fetch", body)
         if answer.status != 200:
             raise NodeRefusedError(node, "fetching documents", error_of(answer.body)["code"])
-        results: list[dict[str, Any]] = orjson.loads(answer.body)["results"]
-        for document in results:
-            if document.get("_vectors") == {}:
-                del document["_vectors"]
-        return results
+        with _understood(node, "fetching documents"):
+            results: list[dict[str, Any]] = orjson.loads(answer.body)["results"]
+            for document in results:
+                if document.get("_vectors") == {}:
+                    del document["_vectors"]
+            return results
 
     async def _run(self, node: str, request: NodeRequest) -> dict[str, Any] | None:
         """Send a write and follow its task to the end."""
@@ -249,8 +271,9 @@ class ShardCalls:
         wait_s = _POLL_FIRST_S
         while True:
             answer = await self._send(node, "GET", f"/tasks/{uid}")
-            task = orjson.loads(answer.body) if answer.status == 200 else {}
-            status = task.get("status")
+            with _understood(node, f"task {uid}"):
+                task = orjson.loads(answer.body) if answer.status == 200 else {}
+                status = task.get("status")
             if status == "succeeded":
                 return None
             if status == "failed":
@@ -272,6 +295,21 @@ class ShardCalls:
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_s
+
+
+@contextmanager
+def _understood(node: str, what: str) -> Iterator[None]:
+    """Whoever answers at a node's address may say anything: what cannot be read is a refusal."""
+    try:
+        yield
+    except (ApiError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise NodeRefusedError(node, what, "not_understood") from error
+
+
+def ids_of(node: str, documents: Sequence[Mapping[str, Any]], primary_key: str) -> list[str]:
+    """Ids of documents that a node showed. It may be a moment behind a change of the primary key: that is a refusal."""
+    with _understood(node, "ids of documents"):
+        return document_ids(documents, primary_key)
 
 
 def digest(document: dict[str, Any]) -> bytes:

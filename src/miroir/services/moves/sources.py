@@ -8,8 +8,7 @@ from typing import Any
 
 from miroir.core.hashing import shard_of
 from miroir.core.reserved import SHARD_FIELD, encode_shard
-from miroir.core.writes.document_ids import document_ids
-from miroir.services.moves.shard_calls import ShardCalls, digest
+from miroir.services.moves.shard_calls import ShardCalls, digest, ids_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class SourceReader:
         found: dict[str, dict[str, Any]] = {}
         for node, mine in sorted(by_node.items()):
             page = await self._calls.documents(node, source.layout, mine)
-            found.update(zip(document_ids(page, primary_key), page, strict=True))
+            found.update(zip(ids_of(node, page, primary_key), page, strict=True))
         if source.is_other_layout:
             for name, document in found.items():
                 document[SHARD_FIELD] = encode_shard(shard_of(name, source.wanted.count))
