@@ -11,7 +11,7 @@ from miroir.meili.codes import ApiError
 from miroir.meili.commands import Call
 from miroir.meili.http import HttpReply
 from miroir.meili.reference import ABOUT
-from miroir.meili.stats import IndexStats, index_stats_view, stats_view
+from miroir.meili.stats import IndexStats, in_pages, index_stats_view, stats_view
 
 
 def _root(_: State, __: Call) -> Answer:
@@ -27,14 +27,15 @@ def _version(_: State, __: Call) -> Answer:
 
 
 def _numbers(state: State, live: LiveIndex) -> IndexStats:
+    size = in_pages(live.raw_size)
     return IndexStats(
         documents=len(live.index.documents),
-        raw_size=live.raw_size,
+        raw_size=size,
         is_indexing=state.is_indexing(live.uid),
         embeddings=live.index.vectors.embedding_count,
         embedded_documents=live.index.vectors.embedded_document_count,
         field_distribution=live.field_counts,
-        internal_sizes={"documents": live.raw_size},
+        internal_sizes={"documents": size},
     )
 
 

@@ -6,17 +6,15 @@ from miroir.engine.dumps import write_dump
 from miroir.engine.outcome import Outcome, succeeded
 from miroir.engine.running import Runner
 from miroir.meili.dump_format import dump_uid
-from miroir.meili.stats import human_size
+from miroir.meili.stats import human_size, in_pages
 from miroir.meili.tasks import Task
-
-_PAGE_BYTES = 4096  #: sizes are told in whole pages, as a server does
 
 
 async def run_compaction(runner: Runner, task: Task) -> Outcome:
     """Nothing to be done: indexes share one file, which uses its free pages again. Sizes are those of the index."""
     live = runner.catalog[task.index_uid or ""]
     await runner.breathe()
-    size = human_size(_PAGE_BYTES * (1 + live.raw_size // _PAGE_BYTES))
+    size = human_size(in_pages(1 + live.raw_size))
     return Outcome(tasks=[succeeded(task, preCompactionSize=size, postCompactionSize=size)])
 
 

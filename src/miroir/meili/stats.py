@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ def decode_params(params: list[tuple[str, str]]) -> StatsQuery:
     return StatsQuery(found.get("showInternalDatabaseSizes", False), found.get("sizeFormat") == "human")
 
 
+PAGE_BYTES = 4096  #: a database grows by whole pages
+_KEY_BYTES = 8  #: of a document, as its server reckons
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -47,6 +50,11 @@ def size_view(size: int, query: StatsQuery) -> int | str:
     return human_size(size) if query.human_sizes else size
 
 
+def in_pages(size: float) -> int:
+    """Bytes of the pages that hold so many bytes."""
+    return PAGE_BYTES * math.ceil(size / PAGE_BYTES)
+
+
 @dataclass(frozen=True, slots=True)
 class IndexStats:
     """Numbers of one index; `field_distribution`: top-level field -> documents holding it."""
@@ -62,10 +70,11 @@ class IndexStats:
 
 def index_stats_view(stats: IndexStats, query: StatsQuery) -> dict[str, Any]:
     """IndexStats as printed."""
+    values = stats.raw_size - _KEY_BYTES * stats.documents
     view: dict[str, Any] = {
         "numberOfDocuments": stats.documents,
         "rawDocumentDbSize": size_view(stats.raw_size, query),
-        "avgDocumentSize": size_view(stats.raw_size // stats.documents if stats.documents else 0, query),
+        "avgDocumentSize": size_view(max(values, 0) // (stats.documents or 1), query),
         "isIndexing": stats.is_indexing,
     }
     if query.show_internal_database_sizes:

@@ -40,6 +40,8 @@ def test_documents_reach_every_replica_of_their_shard_once(tmp_path):
         assert c.merged("m") == {str(n): d for n, d in enumerate(docs(*range(50)))}
         stats = await c.get("/indexes/m/stats")
         assert stats["numberOfDocuments"] == 50
+        sizes = (stats["rawDocumentDbSize"], stats["avgDocumentSize"])
+        assert sizes == (4096, (4096 - 8 * 50) // 50), "as if one node had them all in one page"
         assert stats["fieldDistribution"] == {"id": 50, "title": 50}
         index = await c.get("/indexes/m")
         assert index["primaryKey"] == "id"

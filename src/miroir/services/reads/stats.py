@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from miroir.core.topology import NodeId
-from miroir.meili.stats import IndexStats
+from miroir.meili.stats import PAGE_BYTES, IndexStats, in_pages
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
 from miroir.services.cluster import Cluster
 from miroir.services.writes.oplog import OpLog
@@ -52,7 +52,7 @@ class Stats:
             parts = [a["indexes"].get(state.layout, {}) for a in answers]
             indexes[uid] = IndexStats(
                 documents=state.document_count,
-                raw_size=_share(parts, "rawDocumentDbSize", copies),
+                raw_size=_raw_size(parts, copies),
                 is_indexing=uid in busy,
                 embeddings=_share(parts, "numberOfEmbeddings", copies),
                 embedded_documents=_share(parts, "numberOfEmbeddedDocuments", copies),
@@ -90,6 +90,12 @@ def _copies(cluster: Cluster, physical: str) -> float:
 def _internal_sizes(parts: list[dict[str, Any]], copies: float) -> dict[str, int]:
     sizes = [part.get("internalDatabaseSizes") or {} for part in parts]
     return {name: _share(sizes, name, copies) for name in set().union(*sizes)}
+
+
+def _raw_size(parts: list[dict[str, Any]], copies: float) -> int:
+    """What one node would need for all documents: the last page of each of ours is half empty, on average."""
+    sizes = [size for part in parts if (size := int(part.get("rawDocumentDbSize", 0))) > 0]
+    return in_pages(max(1, sum(sizes) - len(sizes) * PAGE_BYTES / 2) / copies) if sizes else 0
 
 
 def _share(parts: list[dict[str, Any]], name: str, copies: float) -> int:
