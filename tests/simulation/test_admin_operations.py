@@ -209,6 +209,10 @@ async def _forced(cluster: SimCluster, shelf: Shelf, ask: Ask) -> None:
     await cluster.nodes.pop("n0-1").wipe()
     await settle(cluster)
     await assert_consistent(cluster, {"films": shelf.documents})
+    topology = (await ask("GET", "topology")).body
+    assert [node["id"] for node in topology["nodes"]] == ["n0-0", "n0-2"], "who is gone is no longer missed"
+    assert topology["degraded_node_count"] == 0
+    assert [node["id"] for node in (await ask("GET", "nodes")).body["results"]] == ["n0-0", "n0-2"]
 
 
 def test_a_node_removed_by_force_is_made_up_for() -> None:

@@ -137,10 +137,13 @@ def describe(observed: Observed, shape: Shape) -> dict[str, Any]:
     """The topology as shown by `/_miroir/topology` and `miroir status`."""
     snapshot = observed.snapshot
     seen = coverage(snapshot, shape.replication_factor)
-    nodes = [
-        _node(node, observed, seen) for node in sorted(snapshot.nodes.values(), key=lambda node: node.id)
+    members = [
+        node
+        for _, node in sorted(snapshot.nodes.items())
+        if node.lifecycle is not NodeLifecycle.REMOVED or seen.replicas.get(node.id)
     ]
-    groups = sorted({node.group for node in snapshot.nodes.values()})
+    nodes = [_node(node, observed, seen) for node in members]
+    groups = sorted({node.group for node in members})
     return {
         "epoch": snapshot.epoch,
         "shards": shape.shards,

@@ -28,6 +28,7 @@ from miroir.api.admin_openapi import openapi
 from miroir.api.operation_views import plain, shown
 from miroir.core.moves.node_list import RefusedError
 from miroir.core.moves.operation_records import OperationKind, OperationRecord, OperationState
+from miroir.core.topology import NodeLifecycle
 from miroir.meili.codes import ApiError
 from miroir.meili.http import HttpReply, HttpRequest
 from miroir.meili.indexes import index_not_found
@@ -134,6 +135,7 @@ class OperationAdmin:
                         "replicas": held.get(member.id, 0),
                     }
                     for _, member in sorted(view.members.items())
+                    if member.lifecycle is not NodeLifecycle.REMOVED or member.id in held
                 ]
             },
         )
