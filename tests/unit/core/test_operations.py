@@ -50,12 +50,14 @@ class World:
     copies: dict[int, CopyRecord] = field(default_factory=dict)
     next_copy: int = 0
     history: list[str] = field(default_factory=list)
+    lagging: frozenset[tuple[str, str]] = frozenset()
 
     def view(self) -> ClusterView:
         return ClusterView(
             members=self.members,
             placement={name: record.shards for name, record in self.placement.items()},
             replication_factor=self.factor,
+            lagging=self.lagging,
         )
 
     def copy(self) -> World:
@@ -246,6 +248,30 @@ def test_every_interrupted_state_ends_the_same(world: World, rng: object) -> Non
         again.run()
         assert again.shape() == straight.shape()
         assert again.operation.state is straight.operation.state
+
+
+@given(st.integers(0, 2), st.booleans(), st.sampled_from(["factor", "group"]))
+@settings(max_examples=40, deadline=None)
+def test_no_copy_goes_while_those_that_stay_are_down_or_behind(away: int, behind: bool, kind: str) -> None:
+    """Else the only copy left would be on a node that may never come back, or lacks what clients were told is done."""
+    members = {f"n{n}": Member(f"n{n}", n if kind == "group" else 0, NodeLifecycle.ACTIVE) for n in range(3)}
+    placement = {"p": placed(members, 6, 1 if kind == "group" else 3)}
+    assert all(len(replicas) == 3 for replicas in placement["p"].shards)
+    victim = f"n{away}"
+    if kind == "group":
+        for node in members.keys() - {victim}:
+            members[node] = replace(members[node], lifecycle=NodeLifecycle.DRAINING)
+    members[victim] = replace(members[victim], live=behind)
+    world = World(members, placement, 1, OperationRecord(id=1, kind=OperationKind.REBALANCE))
+    world.lagging = frozenset({(victim, "p")}) if behind else frozenset()
+    world.operation = msgspec.structs.replace(world.operation, moves=moves_to(world.view()))
+    world.run()
+    for replicas in world.placement["p"].shards:
+        assert any(state is IN_SYNC and node != victim for node, state in replicas.items())
+    members[victim], world.lagging = replace(members[victim], live=True), frozenset()
+    world.run()
+    assert world.operation.state is OperationState.DONE
+    assert all(len(replicas) == 1 for replicas in world.placement["p"].shards)
 
 
 @given(worlds(), st.integers(0, 40))

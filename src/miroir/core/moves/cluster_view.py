@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import gcd
 
@@ -45,6 +45,9 @@ class ClusterView:
     document_bytes: Mapping[str, int] = field(default_factory=dict)  #: average, per index
     #: layout -> the other layout of its index, that a shard without a copy of its own can be read from
     other: Mapping[str, OtherLayout] = field(default_factory=dict)
+    lagging: Set[tuple[str, str]] = (
+        frozenset()
+    )  #: (node, layout) that have not applied everything that was reported
 
     def takers(self) -> list[Member]:
         """Nodes that should hold replicas, by id."""

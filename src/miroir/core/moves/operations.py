@@ -203,12 +203,19 @@ def _state(view: ClusterView, move: Move, node: str) -> ReplicaState | None:
 
 
 def _others_in_sync(view: ClusterView, move: Move) -> bool:
-    """Enough copies are there without the one that leaves; a copy on its way to another node is not one yet."""
+    """Enough copies are there without the one that leaves: of nodes that are up, and have everything.
+
+    A copy on its way to another node is not one yet, and one on a dead node may be none any more.
+    """
     replicas = view.placement[move.physical][move.shard]
-    others = [n for n, s in replicas.items() if s is ReplicaState.IN_SYNC and n != move.leaves]
+    others = [
+        n
+        for n in _live_in_sync(replicas, view)
+        if n != move.leaves and (n, move.physical) not in view.lagging
+    ]
     if move.leaves is not None and not must_leave(view, move.leaves):
         group = view.members[move.leaves].group
-        mates = [n for n in others if n in view.members and view.members[n].group == group]
+        mates = [n for n in others if view.members[n].group == group]
         return len(mates) >= view.replication_factor
     return bool(others)
 
@@ -220,4 +227,6 @@ def _why(waiting: Sequence[Move], view: ClusterView, copies: Sequence[CopyRecord
     down = sorted(n for n in targets if n in view.members and not view.members[n].live)
     if down:
         return f"{', '.join(down)} is down"
+    if any(move.target is None for move in waiting):
+        return "the copies that stay are not all up and up to date"
     return "no live in-sync copy to read from"

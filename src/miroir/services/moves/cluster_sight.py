@@ -87,6 +87,7 @@ class ClusterSight:
             placement=placed,
             replication_factor=replication_factor or cluster.replication_factor or self._factor,
             documents={layout: index.document_count for layout, index in indexes.items()},
+            lagging=cluster.snapshot().lagging,
             other={
                 layout: OtherLayout(other, cluster.placement[other].shards)
                 for layout, index in indexes.items()
