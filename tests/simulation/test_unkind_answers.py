@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
+from miroir.core.moves.node_list import RefusedError
 from miroir.core.moves.operation_records import OperationKind, OperationState
 from miroir.meili.http import HttpReply, HttpRequest
 from tests.simulation.test_moves import Shelf
-from tests.support.moving import add_node, assert_consistent, moving_cluster, operations, settle, task_end
+from tests.support.moving import (
+    add_node,
+    assert_consistent,
+    moving_cluster,
+    operations,
+    placement_of,
+    settle,
+    task_end,
+)
 from tests.support.sim_cluster import Shape, SimCluster
 from tests.support.virtual_time import run_virtual
 
@@ -123,5 +132,34 @@ def test_another_primary_key_while_a_node_is_copied_to() -> None:
                 cluster, {"films": {str(n): {"key": n, "id": n, "title": "new"} for n in range(40)}}
             )
             assert not cluster.broken
+
+    run_virtual(main())
+
+
+def test_a_copy_that_becomes_the_last_one_while_a_plan_is_measured_is_not_removed() -> None:
+    async def main() -> None:
+        rng = random.Random(14)
+        async with moving_cluster(Shape(nodes=2, replication_factor=2, shards=4), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(20)
+            await cluster.until("quiet", cluster.is_quiet)
+            ops, writes = operations(cluster), cluster.orchestrator.writes
+            (physical,) = placement_of(cluster)
+            measure = ops._sizing.measure
+
+            async def slowly(*args: Any, **more: Any) -> Any:
+                await cluster.nodes["n0-1"].crash()  # nobody can rebuild it meanwhile
+                writes.completion.sights.spoil(physical, "n0-1", range(4))
+                writes.completion.lane_moved(physical, "n0-1")
+                await cluster.until("stale", lambda: "stale" in str(placement_of(cluster)))
+                return await measure(*args, **more)
+
+            ops._sizing.measure = slowly  # type: ignore[method-assign]
+            with pytest.raises(RefusedError, match="last in-sync copy of 4 shards"):
+                await ops.request(OperationKind.REMOVE_NODE, {"node": "n0-0", "force": True})
+            await cluster.nodes["n0-1"].start()
+            await cluster.until("all live", cluster.all_live)
+            await settle(cluster)
+            await assert_consistent(cluster, {"films": shelf.documents})
 
     run_virtual(main())

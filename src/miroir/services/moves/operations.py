@@ -159,7 +159,11 @@ class Operations:
         operation = OperationRecord(
             id=0, kind=kind, args=dict(args), moves=moves, planned=planned, created_at=self._now_ns()
         )
-        return operation if dry_run else await self._store_new(operation, changed, factor)
+        if dry_run:
+            return operation
+        async with self._cluster.changing:  # what was a spare copy may be the last one by now
+            changed = node_list.edited(kind, args, self._cluster.nodes, self.everything())
+            return await self._store_new(operation, changed, factor)
 
     async def _store_new(
         self, operation: OperationRecord, changed: Mapping[str, NodeRecord], factor: int | None
@@ -312,6 +316,8 @@ class Operations:
 
     async def _verify(self, operation: OperationRecord) -> bool:
         """The next shards to compare."""
+        if operation.state is OperationState.PAUSED:
+            return False
         if operation.state is OperationState.RUNNING:
             further = await self._scrub.step(operation, self.limits)
             if further is None:
@@ -319,12 +325,8 @@ class Operations:
             await self._save(further)
             if not self._scrub.is_over(further):
                 return True
-        elif operation.state is OperationState.PAUSED:
-            return False
         operation = self.all[operation.id]
-        cancelled = operation.state is OperationState.CANCELLING
-        words = f"{operation.checked} replicas compared, {operation.repaired} differed and are rebuilt"
-        await self._finish(operation, OperationState.CANCELLED if cancelled else OperationState.DONE, words)
+        await self._finish(operation, *self._scrub.end(operation))
         return True
 
     async def _start_copy(

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from miroir.core.moves.cluster_view import MoveLimits
-from miroir.core.moves.operation_records import OperationRecord
+from miroir.core.moves.operation_records import OperationRecord, OperationState
 from miroir.ports.nodes import NodeError
 from miroir.services.moves.replica_check import ReplicaCheck
 from miroir.services.moves.shard_calls import NodeRefusedError
@@ -34,6 +34,12 @@ class Scrub:
     def is_over(self, operation: OperationRecord) -> bool:
         """Whether every shard was compared."""
         return operation.cursor == (_END, 0)
+
+    def end(self, operation: OperationRecord) -> tuple[OperationState, str]:
+        """How it ended, and in words what came of it."""
+        cancelled = operation.state is OperationState.CANCELLING
+        words = f"{operation.checked} replicas compared, {operation.repaired} differed and are rebuilt"
+        return OperationState.CANCELLED if cancelled else OperationState.DONE, words
 
     async def step(self, operation: OperationRecord, limits: MoveLimits) -> OperationRecord | None:
         """Compare the next shard; None when it cannot be now."""
