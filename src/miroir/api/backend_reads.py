@@ -57,7 +57,7 @@ def read_handlers(reads: Reads) -> Mapping[str, Handler]:
 
     async def similar(call: Call) -> Answer:
         uid = _uid(call)
-        query = restricted(call.args, call.access, uid)
+        query = replace(restricted(call.args, call.access, uid), rule=rule_filter(call.access, uid))
         refuse_similar(query)
         return await reads.similar(uid, query)
 

@@ -230,7 +230,10 @@ class FacetSearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class SimilarQuery:
-    """`refused_id`: why the id is none, to be raised once everything else has been judged."""
+    """`refused_id`: why the id is none, to be raised once everything else has been judged.
+
+    `rule`: the filter of a tenant's token, a part of `filter` already; it hides the document itself too.
+    """
 
     id: str
     embedder: str
@@ -244,6 +247,7 @@ class SimilarQuery:
     show_performance_details: bool = False
     ranking_score_threshold: float | None = None
     refused_id: ApiError | None = None
+    rule: FilterValue | None = None
 
 
 @dataclass(frozen=True, slots=True)

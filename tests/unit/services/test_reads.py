@@ -20,6 +20,7 @@ from miroir.meili.commands import (
     MultiSearch,
     MultiSearchItem,
     SearchQuery,
+    SimilarQuery,
 )
 from miroir.ports.nodes import NodeError, NodeRequest, NodeResponse
 from miroir.services.reads.reads import Reads
@@ -214,6 +215,23 @@ async def test_deep_pages_fetch_their_documents_in_a_second_request() -> None:
     _, answer = await reads.search("books", SearchQuery(offset=500, limit=3))
     assert answer["hits"] == [{"id": 500}, {"id": 501}, {"id": 502}]
     assert len(transport.asked) == 4
+
+
+@on_virtual_time
+async def test_a_document_that_a_tenant_may_not_see_has_no_similar_ones() -> None:
+    def reply(request: NodeRequest, body: dict[str, Any]) -> tuple[int, Any]:
+        if "/documents/" in request.path:
+            vectors = {"e": {"embeddings": [[1.0, 0.0]], "regenerate": False}}
+            return 200, {"id": 1, SEQ_FIELD: encode_seq(1), "_vectors": vectors}
+        if request.path.endswith("/similar"):
+            return 404, {"code": "not_found_similar_id", "message": "Document not found."}
+        assert "kind = mine" in body["filter"]
+        return 200, {"hits": [], "estimatedTotalHits": 0}
+
+    reads, _ = reads_over(SPLIT, {"a": reply, "b": reply})
+    with pytest.raises(ApiError) as refused:
+        await reads.similar("books", SimilarQuery("1", "e", filter="kind = mine", rule="kind = mine"))
+    assert (refused.value.code, refused.value.message) == ("not_found_similar_id", "Document `1` not found.")
 
 
 @on_virtual_time

@@ -24,7 +24,7 @@ from miroir.core.reads.similar import (
 )
 from miroir.core.reserved import SEQ_FIELD
 from miroir.meili.codes import ApiError
-from miroir.meili.commands import Hybrid, SearchQuery, SimilarQuery
+from miroir.meili.commands import FilterValue, Hybrid, SearchQuery, SimilarQuery
 from miroir.meili.document_ids import MAX_ID_BYTES
 from miroir.services.reads.listing import LISTED_MAX
 from miroir.services.reads.scatter import Ask, Builder, NodeRefusal, Reading, Scatter
@@ -46,6 +46,9 @@ class Similar:
             await self._judge_the_rest(reading, query)
             raise query.refused_id
         source = await self._source(reading, query)
+        if not await self._passes(reading, query, query.rule, source):
+            await self._judge_the_rest(reading, query)
+            raise ApiError("not_found_similar_id", f"Document `{query.id}` not found.")
         vector = vector_of(source, query.embedder)
         if vector is None:
             await self._validate(reading, query)
@@ -92,7 +95,7 @@ class Similar:
             size = min(4 * size, LISTED_MAX)
         total = sum(answer.value["estimatedTotalHits"] for answer in answers)
         shown_itself = any(hit.seq == itself for hits in lists for hit in hits)
-        total -= int(shown_itself or await self._passes(reading, query, plan, source))
+        total -= int(shown_itself or await self._passes(reading, query, plan.filter, source))
         return [hit for hit in found if hit.seq != itself], total
 
     async def _source(self, reading: Reading, query: SimilarQuery) -> dict[str, Any]:
@@ -122,11 +125,17 @@ class Similar:
                 raise
 
     async def _passes(
-        self, reading: Reading, query: SimilarQuery, plan: SearchPlan, source: dict[str, Any]
+        self, reading: Reading, query: SimilarQuery, wanted: FilterValue | None, source: dict[str, Any]
     ) -> bool:
-        """Whether the document itself is among the candidates."""
-        joined = join_filters(only([source[SEQ_FIELD]]), plan.filter)
-        answers = await self._ask_owner(reading, query, Ask("/search", {"limit": 0, "filter": joined}))
+        """Whether the document itself passes a filter. Raises ApiError."""
+        if wanted is None:
+            return True
+        joined = join_filters(only([source[SEQ_FIELD]]), wanted)
+        try:
+            answers = await self._ask_owner(reading, query, Ask("/search", {"limit": 0, "filter": joined}))
+        except NodeRefusal as refusal:
+            await self._validate(reading, query)  # says it in the words of this route
+            raise as_api_error(refusal.body, reading.index) from refusal
         return bool(answers[0].value["estimatedTotalHits"])
 
     async def _ask_owner(self, reading: Reading, query: SimilarQuery, ask: Ask) -> list[Any]:
