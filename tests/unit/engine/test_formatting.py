@@ -88,7 +88,7 @@ def test_prefix_term_marks_as_many_characters_as_were_typed() -> None:
 
 
 def test_formatted_has_numbers_as_text_and_positions_have_indices() -> None:
-    document = {"id": 1, "tags": ["x", "one"], "n": {"k": 1.0, "b": True, "z": None}}
+    document = {"id": 1, "tags": ["x", "one"], "n": {"k": 1.0, "l": [1e20, 1e-5, 1e-7], "b": True, "z": None}}
     query = SearchQuery(
         attributes_to_retrieve=("id", "n"), attributes_to_highlight=("tags",), show_matches_position=True
     )
@@ -96,7 +96,7 @@ def test_formatted_has_numbers_as_text_and_positions_have_indices() -> None:
     assert found["_formatted"] == {
         "id": "1",
         "tags": ["x", "<em>one</em>"],
-        "n": {"k": "1.0", "b": True, "z": None},
+        "n": {"k": "1.0", "l": ["1e+20", "0.00001", "1e-7"], "b": True, "z": None},
     }
     assert found["_matchesPosition"] == {"tags": [{"start": 0, "length": 3, "indices": [1]}]}
     assert "tags" not in found

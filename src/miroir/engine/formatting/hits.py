@@ -18,6 +18,7 @@ from miroir.engine.sorting import hit_distance
 from miroir.engine.tokens import Tokenizer
 from miroir.meili.commands import SearchQuery
 from miroir.meili.field_selection import retrieve, select_values
+from miroir.meili.refusals import compact_json
 from miroir.meili.settings_rules import attribute_list, is_inside
 from miroir.meili.sorting import Sort
 
@@ -160,7 +161,7 @@ class HitMaker:
         def map_leaf(path: str, indices: tuple[int, ...], value: Any) -> Any:
             if isinstance(value, bool) or not isinstance(value, str | int | float):
                 return value
-            text = value if isinstance(value, str) else number_text(value)
+            text = value if isinstance(value, str) else compact_json(value)
             options = self._options_of(path)
             if not wants_positions and options is None:
                 return text
@@ -253,8 +254,3 @@ def _formatted_options(
 
 
 _PLAIN = FormatOptions()
-
-
-def number_text(number: int | float) -> str:
-    """A number as JSON prints it: floats in their shortest form with a fraction or an exponent (`1.0`, `1e21`)."""
-    return repr(number).replace("e+", "e")
