@@ -13,10 +13,11 @@ import pytest
 from miroir.core.hashing import shard_of
 from miroir.core.reads.covering import shard_filter
 from miroir.core.reserved import SHARD_FIELD
-from miroir.core.writes.ops import shards_tag
+from miroir.core.writes.ops import shards_tag, tag
 from miroir.meili.http import HttpRequest
 from miroir.services.moves.copier import Copier
 from miroir.services.moves.late import LateArrivals
+from miroir.services.writes.node_requests import last_step
 from tests.simulation.test_moves import STILL, Shelf
 from tests.support.moving import add_node, assert_consistent, moving_cluster, operations, placement_of, settle
 from tests.support.sim_cluster import NODE_KEY, Shape, SimCluster
@@ -208,6 +209,58 @@ def test_what_happened_while_no_orchestrator_ran_is_found_by_the_patrol() -> Non
             assert patrol.state.replicas >= 12
             await settle(cluster)
             await cluster.until("quiet", cluster.is_quiet)
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("when", ["after readers went there", "between comparison and switch"])
+def test_a_write_that_is_older_than_the_copy_is_noticed(when: str) -> None:
+    """A lane gave it up, the replica went stale and was made anew: its lane brings nothing back that the write undoes."""
+
+    async def main() -> None:
+        rng = random.Random(10)
+        async with moving_cluster(Shape(nodes=3, replication_factor=2, shards=8), rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(120)
+            writes = cluster.orchestrator.writes
+            physical = writes.cluster.visible.names["films"]
+            (placed,) = placement_of(cluster).values()
+            number = next(n for n in range(STILL, 50) if shard_of(str(n), 8) == shard_of("7", 8))
+            shard, first = shard_of(str(number), 8), next(op for op in writes.log.ops if op)
+            node = max(placed[shard])
+            path = f"/indexes/{physical}/documents"
+            old = (await cluster.nodes[node].ask("POST", f"{path}/fetch", {"ids": [number]}))["results"]
+            await shelf.send("PUT", "/documents", [{"id": number, "year": 3000}])
+            shelf.documents[str(number)]["year"] = 3000
+            await cluster.until("quiet", cluster.is_quiet)
+            sent: list[str] = []
+
+            async def arrive() -> None:
+                if not sent:
+                    sent.append(node)
+                    await _send(cluster, node, "POST", path, old, tag(last_step(first), last_step(first)))
+                    await cluster.nodes[node].engine.drain()
+
+            before = Copier._try_flip
+
+            async def flip_after_it_came(self: Copier, copy: Any) -> bool:
+                if when.startswith("between"):
+                    await arrive()
+                return await before(self, copy)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Copier, "_try_flip", flip_after_it_came)
+                writes.completion.sights.spoil(physical, node, {shard})
+                writes.completion.lane_moved(physical, node)
+                await cluster.until("it was stale", lambda: bool(operations(cluster).all))
+                await settle(cluster)
+                assert bool(sent) == when.startswith("between")
+                await arrive()
+            await asyncio.sleep(5.0)
+            await settle(cluster)
+            await cluster.until("quiet", cluster.is_quiet)
+            assert sent
             await assert_consistent(cluster, {"films": shelf.documents})
 
     run_virtual(main())

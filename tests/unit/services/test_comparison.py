@@ -30,7 +30,7 @@ class Nodes:
     async def newest_task(self, node: str, physical: str) -> int:
         return 7
 
-    async def only_ours_since(self, node: str, physical: str, task: int) -> bool | None:
+    async def only_ours_since(self, node: str, physical: str, task: int, boundary: int) -> bool | None:
         assert task == 7
         return self.ours
 

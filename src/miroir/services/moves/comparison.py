@@ -93,7 +93,9 @@ class Comparison:
             return await self._is_other_equal(copy, source, primary_key)
         nodes = (source.nodes[0], copy.target)
         seen = self._of(copy)
-        ours_alone = seen and await self._calls.only_ours_since(copy.target, copy.physical, seen.task)
+        ours_alone = seen and await self._calls.only_ours_since(
+            copy.target, copy.physical, seen.task, copy.boundary
+        )
         if seen is not None and ours_alone is None:
             return None
         if seen is not None and not ours_alone:

@@ -381,7 +381,7 @@ class Copier:
 
             await self._cluster.change_placement(copy.physical, after, also)
             self._delivery.raise_floor(copy.physical, copy.target)
-            self.late.fence(copy.physical, copy.target, copy.shards, newest)
+            self.late.fence(copy.physical, copy.target, copy.shards, newest, copy.boundary)
             log.info("shards_moved", index=copy.physical, node=copy.target, shards=len(copy.shards))
             self._ended(done)
         return True

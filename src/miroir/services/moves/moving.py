@@ -56,7 +56,9 @@ class Moving:
         )
         self.copier.trusted = writes.prober.is_itself
         self.retiring = Retiring(cluster, writes.delivery, calls, reader_timeout_s=limits.reader_timeout_s)
-        self.copier.late = LateArrivals(cluster, self._spoil, calls.is_own, self.retiring.give_up)
+        self.copier.late = LateArrivals(
+            cluster, self._spoil, calls.is_own, self.retiring.give_up, writes.delivery.may_know
+        )
         watches.look = self.copier.late.look
         self._writes = writes
         sight = ClusterSight(cluster, writes.limits.replication_factor)

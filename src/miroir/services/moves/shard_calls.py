@@ -17,10 +17,11 @@ from miroir.core.reserved import GHOST_FIELD, SHARD_FIELD, decode_shard
 from miroir.core.topology import NodeId
 from miroir.core.writes.document_ids import document_ids
 from miroir.core.writes.node_answers import error_of, task_uid
-from miroir.core.writes.ops import parse_shards_tag
+from miroir.core.writes.ops import parse_shards_tag, parse_tag
 from miroir.errors import MiroirError
 from miroir.meili.codes import ApiError
 from miroir.ports.nodes import NodeRequest, NodeResponse, NodeTransport
+from miroir.services.writes.node_requests import op_of
 
 _ALL = 2**31 - 1
 #: tasks of an index that are looked at before readers go to a copy, and tasks of ours that are remembered of a node
@@ -109,17 +110,24 @@ class ShardCalls:
         tasks = await self._tasks(node, physical, 1)
         return -1 if not tasks else int(tasks[0]["uid"])
 
-    async def only_ours_since(self, node: str, physical: str, task: int) -> bool | None:
-        """Whether all writes of shards after `task` are ours, answered and ended; None when some have not ended."""
+    async def only_ours_since(self, node: str, physical: str, task: int, boundary: int) -> bool | None:
+        """Whether all writes of shards after `task` are ours, answered and ended; None when some have not ended.
+
+        Writes of lanes up to the op `boundary` are not ours to be there: a copy of that time holds what they bring.
+        """
         tasks = [one for one in await self._tasks(node, physical, _LOOKED_BACK) if one["uid"] > task]
         if any(one["status"] in ("enqueued", "processing") for one in tasks):
             return None
         known = self._own.get(node, {})
-        foreign = (
-            one["uid"] not in known and parse_shards_tag(one.get("customMetadata")) is not None
-            for one in tasks
-        )
-        return len(tasks) < _LOOKED_BACK and not any(foreign)
+
+        def is_foreign(one: dict[str, Any]) -> bool:
+            metadata = one.get("customMetadata")
+            ops = parse_tag(metadata)
+            if ops is not None:
+                return op_of(ops[0]) <= boundary
+            return one["uid"] not in known and parse_shards_tag(metadata) is not None
+
+        return len(tasks) < _LOOKED_BACK and not any(map(is_foreign, tasks))
 
     async def _tasks(self, node: str, physical: str, limit: int) -> list[dict[str, Any]]:
         query = urlencode({"indexUids": physical, "limit": limit})

@@ -156,6 +156,18 @@ class Delivery:
 
     # --- running ------------------------------------------------------------------------------
 
+    def may_know(self, physical: str, node: str, task: NodeTask) -> bool:
+        """Whether a lane waits for this task, did, or may yet find that it is its own."""
+        lane = self.lane(physical, node)
+        if lane is None:
+            return False
+        is_out = lane.out is not None and task.ops == (lane.out.first, lane.out.last)
+        return (
+            is_out
+            or lane.phase is Phase.RECOVERING
+            or any(task.uid == uid for uid, _ in reversed(lane.history))
+        )
+
     async def run(self) -> None:
         """All lanes and watchers, until cancelled."""
         async with asyncio.TaskGroup() as group:
