@@ -62,9 +62,9 @@ def resolve(index: Index, operations: Sequence[Operation]) -> Resolved:
     """Work out what a batch of operations changes."""
     asked = next((op.primary_key for op in operations if isinstance(op, AddDocuments)), None)
     primary_key, results, rest = _choose_key(index, asked, operations)
-    resolved = Resolved(primary_key, results=results)
     if primary_key is None:
-        return resolved
+        return Resolved(index.primary_key, results=results)
+    resolved = Resolved(primary_key, results=results)
     edits: dict[str, list[_Edit]] = {}
     names: dict[str, None] = dict.fromkeys(index.field_ids)
     names.setdefault(primary_key if "." not in primary_key else primary_key.split(".", 1)[0])

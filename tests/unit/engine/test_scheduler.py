@@ -91,6 +91,18 @@ def test_a_bad_payload_fails_alone() -> None:
     scenario(run)
 
 
+def test_an_empty_payload_with_another_primary_key_changes_nothing() -> None:
+    async def run(client: Client) -> None:
+        await client.write("POST", DOCUMENTS, [{"id": 1}])
+        await client.engine.drain()
+        uid = await client.write("POST", f"{DOCUMENTS}?primaryKey=title", [])
+        await client.engine.drain()
+        assert (await client.task(uid))["status"] == "succeeded"
+        assert (await client.ask("GET", "/indexes/movies"))[1]["primaryKey"] == "id"
+
+    scenario(run)
+
+
 def test_swallowed_tasks_keep_their_counters_null() -> None:
     async def run(client: Client) -> None:
         await client.write("POST", DOCUMENTS, [{"id": 1}, {"id": 2}])
