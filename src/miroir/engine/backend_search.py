@@ -21,7 +21,7 @@ from miroir.meili.auth import combine_filters, rule_filter
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import Access, Call, FacetSearchQuery, MultiSearch, SearchQuery, SimilarQuery
 from miroir.meili.multi_search import check_item, inside
-from miroir.meili.search import check_features, check_query, require_hybrid
+from miroir.meili.search import check_features, check_personalize, check_query, require_hybrid
 
 #: Refusals of the engine proper, which the server prints with the name of the index.
 _NAMED = frozenset(
@@ -59,6 +59,7 @@ def _answer(state: State, live: LiveIndex, query: SearchQuery, call: Call) -> di
         )
     except ApiError as error:
         raise named(error, live.uid) from None
+    check_personalize(query)
     body: dict[str, Any] = {}
     semantic = found.pop("semanticHitCount", None)
     for name, value in found.items():

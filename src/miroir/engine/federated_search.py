@@ -21,6 +21,7 @@ from miroir.meili.federation_checks import FederationChecks, groups_of
 from miroir.meili.federation_merge import merge_facets, without_documents
 from miroir.meili.federation_requests import check_federation, shown_position
 from miroir.meili.multi_search import inside
+from miroir.meili.search import check_personalize
 from miroir.meili.search_kinds import asks_embedder
 
 _Facets = dict[str, tuple[str, ...]]
@@ -76,6 +77,7 @@ async def federated_search(
             unused = state.scheduler.catalog.get(uid)
             checks.unused(uid, None if unused is None else unused.index.settings)
     merged = merge_indexes(results, offset, limit, federation.distinct)
+    check_personalize(federation)
     body: dict[str, Any] = {"hits": [hit.hit for hit in merged.page]}
     if any(item.search.retrieve_vectors for item in multi.queries):
         body["queryVectors"] = vectors

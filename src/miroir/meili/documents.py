@@ -242,8 +242,12 @@ def decode_delete_filter(body: object) -> DocumentsDelete:
             "Invalid syntax for the filter parameter: `expected String, Array, found: null`.",
         )
     if filters.parse(value, _FILTER_CODE) is None:
-        raise ApiError(_FILTER_CODE, "Sending an empty filter is forbidden.")
+        raise _empty_filter()
     return DocumentsDelete(filter=value)
+
+
+def _empty_filter() -> ApiError:
+    return ApiError(_FILTER_CODE, "Sending an empty filter is forbidden.")
 
 
 _EDIT_FIELDS = decode.fields(
@@ -271,8 +275,11 @@ def check_edit(edit: DocumentsEdit, index_uid: str, is_enabled: Callable[[str], 
     """
     compile_script(edit.function)
     try:
-        filters.check_features(filters.parse(edit.filter, _FILTER_CODE), is_enabled)
+        node = filters.parse(edit.filter, _FILTER_CODE)
+        filters.check_features(node, is_enabled)
     except ApiError as error:
         raise ApiError(error.code, f"Index `{index_uid}`: {error.message}") from None
+    if node is None and edit.filter is not None:
+        raise _empty_filter()
     if edit.context is not None and not isinstance(edit.context, dict):
         raise ApiError("invalid_document_edition_context", "The context must be an object")

@@ -16,7 +16,7 @@ import orjson
 
 from miroir.meili import decode, filters, query_params
 from miroir.meili.codes import ApiError
-from miroir.meili.commands import FacetSearchQuery, Hybrid, SearchQuery, SimilarQuery
+from miroir.meili.commands import FacetSearchQuery, Federation, Hybrid, SearchQuery, SimilarQuery
 from miroir.meili.document_ids import decode_id
 from miroir.meili.multi_search import check_item, decode_multi_search
 from miroir.meili.search_fields import (
@@ -95,13 +95,17 @@ def check_features(query: SearchQuery, is_enabled: Callable[[str], bool]) -> Non
 def check_query(query: SearchQuery) -> None:
     """What is refused once the index is known to exist, before it is looked at more closely. Raises ApiError."""
     require_hybrid(query)
-    if query.personalize is not None:
+    parse_sorts(query.sort)
+
+
+def check_personalize(asked: SearchQuery | Federation) -> None:
+    """What is refused once the hits are there: nobody ranks them for a person. Raises ApiError."""
+    if asked.personalize is not None:
         raise ApiError(
             "feature_not_enabled",
             "reranking search results requires enabling the `personalization` experimental feature. "
             "See https://github.com/orgs/meilisearch/discussions/866",
         )
-    parse_sorts(query.sort)
 
 
 def decode_facet_search(body: object) -> FacetSearchQuery:

@@ -172,3 +172,24 @@ def test_deletions_by_filter(body: Any, message: str) -> None:
     with pytest.raises(ApiError) as caught:
         documents.decode_delete_filter(body)
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"filter": [[]]}, "invalid_document_filter", "Sending an empty filter is forbidden."),
+        (
+            {"filter": "a ="},
+            "invalid_document_filter",
+            "Index `m`: Was expecting a value but instead got nothing.",
+        ),
+        ({"filter": "_vectors.e EXISTS"}, "feature_not_enabled", "Index `m`: using a vector filter requires"),
+        ({"context": 1}, "invalid_document_edition_context", "The context must be an object"),
+    ],
+)
+def test_editions_are_judged_before_they_wait(change: dict[str, Any], code: str, message: str) -> None:
+    edit = documents.decode_edit({"function": "1", **change})
+    with pytest.raises(ApiError) as caught:
+        documents.check_edit(edit, "m", lambda feature: False)
+    assert caught.value.code == code
+    assert caught.value.message.startswith(message)

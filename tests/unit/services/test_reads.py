@@ -218,6 +218,19 @@ async def test_deep_pages_fetch_their_documents_in_a_second_request() -> None:
 
 
 @on_virtual_time
+async def test_ranking_for_a_person_is_refused_after_everything_else() -> None:
+    reads, _ = reads_over(SPLIT, {"a": failing(400, "invalid_search_sort"), "b": holding(1)})
+    query = SearchQuery(personalize={"userContext": "x"})
+    with pytest.raises(ApiError) as refused:
+        await reads.search("books", query)
+    assert refused.value.code == "invalid_search_sort"
+    reads, _ = reads_over(SPLIT, {"a": holding(2), "b": holding(1)})
+    with pytest.raises(ApiError) as refused:
+        await reads.search("books", query)
+    assert refused.value.code == "feature_not_enabled"
+
+
+@on_virtual_time
 async def test_a_document_that_a_tenant_may_not_see_has_no_similar_ones() -> None:
     def reply(request: NodeRequest, body: dict[str, Any]) -> tuple[int, Any]:
         if "/documents/" in request.path:

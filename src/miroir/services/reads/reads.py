@@ -32,7 +32,7 @@ from miroir.meili.dates import format_step
 from miroir.meili.federation_requests import check_federation
 from miroir.meili.indexes import cut, page_view
 from miroir.meili.multi_search import check_item
-from miroir.meili.search import check_features, check_query
+from miroir.meili.search import check_features, check_personalize, check_query
 from miroir.ports.nodes import NodeTransport
 from miroir.services.reads.document_reads import DocumentReads
 from miroir.services.reads.facet_search import FacetSearch
@@ -119,6 +119,7 @@ class Reads:
             reading = self._open(attempt, index_uid)
             check_query(query)
             result = await self._search.search(reading, query)
+            check_personalize(query)
             return result, self._described(reading.index, query) if include_metadata else None
 
         result, metadata = await self._steadily([index_uid], once)
@@ -144,6 +145,7 @@ class Reads:
             return result, [self._described(indexes[item.index_uid], item.search) for item in request.queries]
 
         result, metadata = await self._steadily(uids, once)
+        check_personalize(request.federation)
         answer = self._complete(result, started, metadata if include_metadata else None)
         return 200, answer | _times(started, is_shown=request.federation.show_performance_details)
 
@@ -161,6 +163,7 @@ class Reads:
                     reading = self._open_inside(attempt, item.index_uid, position)
                     check_query(item.search)
                     result = await self._search.search(reading, item.search)
+                    check_personalize(item.search)
                 except ApiError as error:
                     return inside(error, position)
             metadata = self._described(reading.index, item.search) if include_metadata else None
