@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.reads.frequency_levels import grouped, joined_counts, levels, ranked_at, ways_kept
+from miroir.core.reads.frequency_levels import Counts, grouped, levels, ranked_at, ways_kept, with_joined
 from miroir.core.reads.merging import SEQ_RULE, Hit, take_hits
 from miroir.core.reserved import encode_seq
 
@@ -92,6 +92,15 @@ def test_a_way_without_a_hit_of_its_own_is_forgotten() -> None:
 
 def test_concatenations_count_for_both_of_their_words() -> None:
     # the pair: 5 documents, 2 of them have the first by itself, all the second; of the other pair all have both
-    assert joined_counts(3, [5, 2, 5, 4, 4, 4]) == [3, 0, 0]
-    assert joined_counts(1, []) == [0]
-    assert levels([2, 1], 0, joined=True).joined
+    assert with_joined(3, [2, 7, 9, 5, 2, 5, 4, 4, 4]) == Counts([5, 7, 9], frozenset((0,)))
+    assert with_joined(1, [4]) == Counts([4], frozenset())
+
+
+def test_a_frequent_word_may_stay_behind_a_missing_one_in_a_concatenation() -> None:
+    apart, joined = levels([4, 2, 90], 0), levels([4, 2, 90], 0, frozenset((1,)))
+    assert [sets for _, sets in apart.removed()] == [[()], [(2,)], [(0, 2)]]
+    assert [sets for _, sets in joined.removed()] == [[()], [(0,), (2,)], [(0, 2)]]
+    assert joined.is_joined((0,))
+    assert not joined.is_joined((2,))
+    assert frozenset((0, 2)) in joined.kept_alone()
+    assert frozenset((0, 2)) not in apart.kept_alone()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 from miroir.core.reads.merging import Hit, Key
@@ -28,18 +28,30 @@ def grouped(counts: Sequence[int]) -> list[list[int]]:
     return [found[count] for count in sorted(found, reverse=True)]
 
 
-def joined_counts(size: int, pairs: Sequence[int]) -> list[int]:
-    """In how many documents each of `size` words only is as a part of its concatenation with a neighbour.
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """In how many documents each word is, by itself or in a concatenation."""
 
-    `pairs`: for every two neighbours what finds both or their concatenation, and how many of that have the first
-    and the second by itself.
+    words: list[int]
+    joined: frozenset[
+        int
+    ]  #: words that some document has only joined with the next, or of which it has the next so
+
+
+def with_joined(size: int, counts: Sequence[int]) -> Counts:
+    """Of `size` words: how many documents have each, then for every two neighbours three numbers.
+
+    These are of what finds both or their concatenation, and how many of that have the first, and the second, by itself.
     """
-    more = [0] * size
+    words = list(counts[:size])
+    joined = []
     for number in range(size - 1):
-        both, first, second = pairs[3 * number : 3 * number + 3]
-        more[number] += max(0, both - first)
-        more[number + 1] += max(0, both - second)
-    return more
+        both, first, second = counts[size + 3 * number : size + 3 * number + 3]
+        words[number] += max(0, both - first)
+        words[number + 1] += max(0, both - second)
+        if both > min(first, second):
+            joined.append(number)
+    return Counts(words, frozenset(joined))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,7 @@ class Levels:
     always: Words  #: all that may go missing
     unknown: frozenset[int]  #: words of them that no document has: without all of them nothing matches
     best_rank: int
-    joined: bool = False  #: some document has words of the query only as parts of their concatenation
+    joined: frozenset[int] = frozenset()  #: words that some document has joined with the next
 
     def removed(self) -> Iterator[tuple[int, list[Words]]]:
         """(cost, sets of words that may be missing together at this cost, as paths are walked), the cheapest first."""
@@ -61,14 +73,39 @@ class Levels:
 
     def _may_go(self, words: Words) -> bool:
         gone = set(words)
-        if not self.unknown <= gone:
-            return False
-        return all(
-            later in gone
-            for word in words
-            for later in self.always
-            if later > word and self.places[later] < self.places[word]
+        passed = self._passed_over(words)
+        return self.unknown <= gone and all(self._is_joined(later, word, gone) for word, later in passed)
+
+    def _passed_over(self, words: Words) -> list[tuple[int, int]]:
+        """Words that are missing, with others behind them that are more frequent and stay."""
+        stay = [number for number in self.always if number not in words]
+        return [(w, s) for w in words for s in stay if s > w and self.places[s] < self.places[w]]
+
+    def _is_joined(self, number: int, missing: int, gone: set[int]) -> bool:
+        """Whether a word may stay in a concatenation with a neighbour that is not more frequent than the missing one."""
+        neighbours = ((number - 1, number - 1), (number, number + 1))
+        return any(
+            pair in self.joined and other not in gone and self.places[other] >= self.places[missing]
+            for pair, other in neighbours
         )
+
+    def is_joined(self, words: Words) -> bool:
+        """Whether what is left, without these words, can only be found joined."""
+        return bool(self._passed_over(words))
+
+    def kept_alone(self) -> list[frozenset[int]]:
+        """What to ask together of the words that may go missing, so as to know which of them each document has."""
+        single = [frozenset((word,)) for word in self.always]
+        pairs = [frozenset((one, other)) for one, other in pairwise(self.always) if other == one + 1]
+        # A word that may not be missing, and that a document has only joined with one that may be.
+        held = {
+            one
+            for number in self.joined
+            for one, other in ((number, number + 1), (number + 1, number))
+            if one in self.always and other not in self.always
+        }
+        more = [frozenset((word, one)) for one in sorted(held) for word in self.always if word != one]
+        return list(dict.fromkeys((*single, *pairs, *more)))
 
     @property
     def are_plain(self) -> bool:
@@ -89,7 +126,7 @@ class Levels:
                 yield cost, ways
 
 
-def levels(counts: Sequence[int], phrase_words: int, *, joined: bool = False) -> Levels:
+def levels(counts: Sequence[int], phrase_words: int, joined: frozenset[int] = frozenset()) -> Levels:
     """The levels of a question by how often each of its words occurs."""
     groups = grouped(counts)
     removable = groups if phrase_words else groups[:-1]

@@ -33,6 +33,12 @@ class _Scale:
     largest: int
 
 
+def is_joined(hit: Hit) -> bool:
+    """Whether a hit may have words of the query in a concatenation."""
+    typo = hit.details.get("typo")
+    return typo is None or bool(typo["typoCount"] >= CONCATENATED)
+
+
 def varies(hit: Hit, *, by_frequency: bool) -> bool:
     """Whether ways of several lengths may end in the bucket of a hit. `by_frequency`: any word may be left out."""
     if hit.proximity_at is None or hit.details.get("words", {}).get("matchingWords", 2) < 2:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from miroir.core.reads.candidates import RELEVANCY, has_relevancy
 from miroir.core.reads.covering import Share
@@ -12,14 +11,14 @@ from miroir.core.reads.frequency_levels import (
     Levels,
     Words,
     grouped,
-    joined_counts,
     levels,
     ranked_at,
     ways_kept,
+    with_joined,
 )
 from miroir.core.reads.marks import question_of, shows_marks
 from miroir.core.reads.merging import Hit, merge, take_hits
-from miroir.core.reads.path_costs import repair_all
+from miroir.core.reads.path_costs import is_joined, repair_all
 from miroir.core.reads.search_plan import Matching, SearchPlan, node_search, only, sequences, with_filter
 from miroir.core.reads.word_frequency import Question, question
 from miroir.meili.commands import JsonObject
@@ -81,7 +80,10 @@ class FrequencySearch:
             searches += len(ways)
             if searches > _SEARCHES_MAX:
                 return None
-            lists += await self._hits(reading, plan, asked, ways, (found.best_rank - cost, found.best_rank))
+            hits = await self._hits(reading, plan, asked, ways, (found.best_rank - cost, found.best_rank))
+            lists += [
+                [hit for hit in each if is_joined(hit) or not found.is_joined(hit.left_out)] for each in hits
+            ]
             if by_words and len({hit.seq for hits in lists for hit in hits}) >= plan.depth:
                 break
         lists = ways_kept(lists)
@@ -97,19 +99,17 @@ class FrequencySearch:
 
         answers = await self._scatter.ask(reading, build)
         counts = [_totals(answer) for answer in answers]
-        summed = [sum(each) for each in zip(*counts, strict=True)]
-        joined = joined_counts(size, summed[2 * size :])
-        if not any(joined) and all(grouped(own[size : 2 * size]) == grouped(summed[:size]) for own in counts):
+        half = len(counts[0]) // 2
+        whole = with_joined(size, [sum(each) for each in zip(*(own[:half] for own in counts), strict=True)])
+        if all(grouped(with_joined(size, own[half:]).words) == grouped(whole.words) for own in counts):
             return None
-        whole = [count + more for count, more in zip(summed, joined, strict=False)]
-        return levels(whole, asked.phrase_words, joined=any(joined))
+        return levels(whole.words, asked.phrase_words, whole.joined)
 
     async def _having(
         self, reading: Reading, plan: SearchPlan, asked: Question, found: Levels
     ) -> _Having | None:
         """Which of the words that may go missing each match has; None where too much matches."""
-        kept = [frozenset((word,)) for word in found.always]
-        kept += [frozenset(pair) for pair in pairwise(found.always) if pair[1] == pair[0] + 1]
+        kept = found.kept_alone()
         rest = [tuple(word for word in found.always if word not in each) for each in kept]
         texts = [asked.without(removed) for removed in (found.always, *rest)]
         matchings = [Matching(_rewritten(plan, text, "all").matching, plan.filter) for text in texts]
@@ -199,7 +199,7 @@ def _counting_only(plan: SearchPlan, seqs: Iterable[str]) -> SearchPlan:
 def _counting(plan: SearchPlan, asked: Question, share: Share) -> JsonObject:
     """Asks a node how often each word occurs: in its part of the index, then in all that it holds.
 
-    Then, in its part, for pairs of neighbours, and for those of them that have either word: what is left has them joined.
+    With them for pairs of neighbours, and for those of these that have either word: what is left has them joined.
     """
     kept = {k: v for k, v in plan.matching.items() if k in ("attributesToSearchOn", "locales")}
     size = len(asked.words)
@@ -214,8 +214,8 @@ def _counting(plan: SearchPlan, asked: Question, share: Share) -> JsonObject:
         for number in range(size - 1)
         for text in (asked.pair(number), asked.also(number, number), asked.also(number + 1, number))
     ]
-    mine = [with_filter(each, share.shard_filter) for each in (*words, *pairs)]
-    return {"queries": [*mine[:size], *words, *mine[size:]]}
+    counting = [*words, *pairs]
+    return {"queries": [*(with_filter(each, share.shard_filter) for each in counting), *counting]}
 
 
 def _totals(answer: Answer) -> list[int]:
