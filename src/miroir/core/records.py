@@ -141,6 +141,7 @@ class LaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: every step (three per op) up to here is done on the node
     applied: int = -1
     forgotten: int = -1  #: steps up to here are no longer in the log
+    tagged: int | None = None  #: the newest step up to `applied` that the node's tasks name; None: not known
     lagging: bool = False  #: the cluster reported an op as done that this lane has not applied
     #: shards that such ops touch, while the lane lags; None: all of them
     behind: frozenset[int] | None = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.writes.lanes import Lane, LaneOp, NodeTask, Phase, Request
+from miroir.core.writes.lane_requests import LaneOp, NodeTask, Request
+from miroir.core.writes.lanes import Lane, Phase
 from miroir.core.writes.ops import Action, parse_tag
 
 
@@ -26,6 +28,7 @@ class World:
     outcomes: dict[int, bool] = field(default_factory=dict)
     lane: Lane = field(default_factory=lambda: Lane(applied=-1))
     stored_applied: int = -1
+    stored_tagged: int | None = -1
     calm: bool = False
     reply: int | None = None
 
@@ -53,7 +56,7 @@ class World:
         self.reply = None
         known = [op for op in self.ops if op.id > self.stored_applied - 50]
         added = {op.id for op in self.lane.log} | {op.id for op in self.ops if op.id <= self.lane.applied}
-        self.lane = Lane(applied=self.stored_applied)
+        self.lane = Lane(applied=self.stored_applied, tagged=self.stored_tagged)
         for op in known:
             if op.id in added:
                 self.lane.add(op)
@@ -70,7 +73,9 @@ class World:
         elif dice < 0.6:
             self.watch()
         elif dice < 0.7:
-            self.stored_applied = max(self.stored_applied, lane.applied)
+            ended = max(self.stored_applied, lane.applied)  # of which as much is stored as tasks ended by then
+            self.stored_applied = rng.randint(self.stored_applied, ended)
+            self.stored_tagged = lane.last_named(self.stored_applied)
         elif lane.phase is Phase.RECOVERING:
             lane.recover(self.tasks)
         elif lane.phase is Phase.SENDING:
@@ -265,3 +270,71 @@ def test_a_lane_is_near_when_little_is_left(work: list[tuple[int, int]], op: int
     documents, size = (sum(part) for part in zip(*left, strict=True)) if left else (0, 0)
     little = len(left) <= 6 or (documents <= 1000 and size <= 1 << 20)
     assert lane.is_near(op) == little, "sent or not, what has not ended is left"
+
+
+def restarted(lane: Lane, tasks: list[NodeTask]) -> Lane:
+    """The lane of another process, which finds only what was stored."""
+    after = Lane(applied=lane.applied, forgotten=lane.forgotten, tagged=lane.last_named(lane.applied))
+    for op in lane.log:
+        after.add(op)
+    after.recover(tasks)
+    return after
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_start_after_something_without_a_tag_sends_nothing_again(forgets):
+    lane = lane_with(LaneOp(1, Action.ADD), LaneOp(2, Action.SETTINGS))
+    tasks = []
+    for uid in (10, 11):
+        request = ask(lane)
+        assert request is not None
+        lane.on_accepted(uid)
+        tasks.append(NodeTask(uid, "succeeded", ops=parse_tag(request.tag)))
+        lane.observe(tasks[-1])
+    if forgets:
+        lane.forget(3)
+    after = restarted(lane, tasks)
+    assert not after.lost
+    assert not after.replaying
+    assert after.idle
+    after.add(LaneOp(3, Action.ADD))
+    request = ask(after)
+    assert request is not None
+    assert request.first == 3
+
+
+def test_of_neighbours_that_went_together_each_counts():
+    """The store may know of the first one's end only, and an older request come again."""
+    lane = lane_with(*(LaneOp(n, Action.ADD) for n in (1, 2, 3)))
+    lane.alone_until = 1
+    for uid in (10, 11):
+        request = ask(lane)
+        assert request is not None
+        lane.on_accepted(uid)
+        lane.observe(NodeTask(uid, "succeeded", ops=parse_tag(request.tag)))
+    assert lane.last_named(2) == 2
+    after = Lane(applied=2, tagged=lane.last_named(2))
+    for op in lane.log:
+        after.add(op)
+    tasks = [NodeTask(10, "succeeded", ops=(1, 1)), NodeTask(11, "succeeded", ops=(2, 3))]
+    after.recover([*tasks, NodeTask(12, "succeeded", ops=(1, 1))])
+    request = ask(after)
+    assert request is not None
+    assert request.first == 2
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_start_after_an_old_request_came_again_replays_or_gives_up(forgets):
+    ops = [LaneOp(1, Action.ADD), LaneOp(2, Action.DELETE), LaneOp(3, Action.SETTINGS)]
+    lane = lane_with(*ops)
+    tasks = []
+    for uid in (10, 11, 12):
+        request = ask(lane)
+        assert request is not None
+        lane.on_accepted(uid)
+        tasks.append(NodeTask(uid, "succeeded", ops=parse_tag(request.tag)))
+        lane.observe(tasks[-1])
+    if forgets:
+        lane.forget(4)
+    after = restarted(lane, [*tasks, NodeTask(13, "succeeded", ops=(1, 1))])
+    assert after.lost if forgets else after.replaying

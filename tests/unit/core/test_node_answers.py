@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miroir.core.writes.lanes import NodeTask
+from miroir.core.writes.lane_requests import NodeTask
 from miroir.core.writes.node_answers import error_of, index_uids, task_page, task_uid
 from miroir.core.writes.ops import shards_tag, tag
 

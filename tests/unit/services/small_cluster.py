@@ -16,9 +16,10 @@ from miroir.adapters.nodes_inprocess import InProcessNodes
 from miroir.adapters.store_sqlite import SqliteStore
 from miroir.api.backend import OrchestratorBackend
 from miroir.api.backend_writes import write_handlers
+from miroir.core.hashing import shard_of
 from miroir.core.records import NodeRecord
 from miroir.core.reserved import SEQ_FIELD, decode_seq
-from miroir.core.topology import NodeId
+from miroir.core.topology import NodeId, ReplicaState
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.engine.embedded import Engine, Options, open_engine
 from miroir.engine.outcome import Outcome, failed
@@ -190,21 +191,23 @@ class SmallCluster:
         return {str(d[live.index.primary_key]): dict(d) for d in documents}
 
     def merged(self, uid: str) -> dict[str, dict[str, Any]]:
-        """Documents of a visible index by id, every replica of every shard compared on the way."""
+        """Documents of a visible index by id, every replica in sync of every shard compared on the way."""
         assert self.writes is not None
         view = self.writes.cluster.snapshot().indexes[uid]
-        holdings = {name: self.on_node(name, view.physical_uid) for name in self.names}
         merged: dict[str, dict[str, Any]] = {}
-        for name, documents in holdings.items():
-            for document_id, document in documents.items():
+        holders: dict[str, set[str]] = {}
+        for name in self.names:
+            for document_id, document in self.on_node(name, view.physical_uid).items():
+                replicas = view.placement[shard_of(document_id, view.shard_count)]
+                if replicas.get(NodeId(name)) is ReplicaState.STALE:
+                    continue  # to be rebuilt by a copy, and read by nobody
                 other = merged.setdefault(document_id, document)
                 assert other == document, f"{document_id} differs on {name}"
-        from miroir.core.hashing import shard_of
-
-        for document_id in merged:
-            owners = view.placement[shard_of(document_id, view.shard_count)]
-            holders = {name for name in self.names if document_id in holdings[name]}
-            assert holders == set(owners), document_id
+                holders.setdefault(document_id, set()).add(name)
+        for document_id, names in holders.items():
+            replicas = view.placement[shard_of(document_id, view.shard_count)]
+            owners = {str(node) for node, state in replicas.items() if state is not ReplicaState.STALE}
+            assert names == owners, document_id
         numbers = [decode_seq(d[SEQ_FIELD]) for d in merged.values()]
         assert len(set(numbers)) == len(numbers), "two documents share a number"
         return {

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
+import pytest
+
 from miroir.core.records import LaneRecord, decode
+from miroir.core.topology import ReplicaState
 from miroir.ports.store import Table
-from tests.unit.services.small_cluster import LIMITS
+from tests.support.virtual_time import run_virtual
+from tests.unit.services.small_cluster import LIMITS, SmallCluster
 from tests.unit.services.test_writes import docs, in_cluster
 
 SOON = dataclasses.replace(LIMITS, keep_done_s=0.5)
@@ -78,3 +82,30 @@ def test_what_ended_takes_back_nothing_of_what_was_forgotten_meanwhile(tmp_path)
             assert record.applied > forgotten
 
     in_cluster(tmp_path, story)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 10.0])
+def test_a_restart_after_settings_hides_and_rebuilds_nothing(tmp_path, pause_s):
+    """A settings change leaves no tag in the node's task list; after a while nothing of it is left in our log either."""
+    cluster = SmallCluster(tmp_path / "miroir.db", limits=dataclasses.replace(LIMITS, keep_done_s=1.0))
+
+    async def main():
+        async with cluster.running_nodes():
+            async with cluster.orchestrator():
+                await cluster.live()
+                await cluster.done("POST", "/indexes/m/documents", docs(*range(20)))
+                await cluster.done("PATCH", "/indexes/m/settings", {"stopWords": ["a"]})
+                await cluster.quiet()
+                await asyncio.sleep(pause_s)
+            async with cluster.orchestrator():
+                seen = set()
+                cluster.writes.cluster.subscribe(lambda snapshot: seen.update(snapshot.lagging))
+                await cluster.live()
+                await cluster.done("POST", "/indexes/m/documents", docs(1))
+                await asyncio.sleep(5)
+                assert not seen
+                view = cluster.writes.cluster.snapshot().indexes["m"]
+                states = {state for replicas in view.placement for state in replicas.values()}
+                assert states == {ReplicaState.IN_SYNC}
+
+    run_virtual(main())

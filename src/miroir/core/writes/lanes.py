@@ -19,9 +19,9 @@ from enum import StrEnum
 from itertools import chain, islice
 from typing import Any
 
-from miroir.core.writes.ops import Action, tag
+from miroir.core.writes.lane_requests import TAGGED, LaneOp, NodeTask, Outcome, Request
+from miroir.core.writes.ops import Action
 
-_TAGGED = frozenset({Action.ADD, Action.DELETE, Action.CLEAR, Action.GHOSTS, Action.UNGHOST})
 #: actions whose neighbours go to the node together
 _MERGEABLE = {Action.ADD: Action.ADD, Action.GHOSTS: Action.ADD, Action.DELETE: Action.DELETE}
 _FINISHED = frozenset({"succeeded", "failed", "canceled"})
@@ -29,62 +29,6 @@ _HISTORY_MAX = 4096
 _MERGE_MAX = 1000
 #: what a lane may have left to do and still be nearly there
 _NEAR_STEPS, _NEAR_DOCUMENTS, _NEAR_BYTES = 6, 1000, 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class LaneOp:
-    """One op as a lane needs it. Sizes are estimates of this node's part."""
-
-    id: int
-    action: Action
-    merge: bool = False
-    primary_key: str | None = None
-    documents: int = 0
-    size_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Neighbouring ops of one kind that go to the node as one request."""
-
-    ops: tuple[LaneOp, ...]
-
-    @property
-    def action(self) -> Action:
-        return self.ops[0].action
-
-    @property
-    def first(self) -> int:
-        return self.ops[0].id
-
-    @property
-    def last(self) -> int:
-        return self.ops[-1].id
-
-    @property
-    def tag(self) -> str | None:
-        """`customMetadata` of the request; None where the node's route takes none."""
-        return tag(self.first, self.last) if self.action in _TAGGED else None
-
-
-@dataclass(frozen=True, slots=True)
-class NodeTask:
-    """A task as the node shows it. `ops` is the tag's (first, last), None without one."""
-
-    uid: int
-    status: str
-    kind: str = ""
-    ops: tuple[int, int] | None = None
-    error: dict[str, Any] | None = None
-    shards: tuple[int, ...] | None = None  #: of a request about whole shards; empty: all of them
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of one op on this node; `error` is the node's error object."""
-
-    op: int
-    error: dict[str, Any] | None = None
 
 
 class Phase(StrEnum):
@@ -109,6 +53,8 @@ class Lane:
     alone_until: int = -1  #: ops up to here are not merged (a merged request failed)
     replay_until: int = -1  #: ops up to here had ended before and are being sent again
     forgotten: int = -1  #: ops up to here are not kept
+    tagged: int | None = -1  #: the newest of the applied ones that the node's tasks name; None: not known
+    named: list[int] = field(default_factory=list)  #: those that followed, ascending, as far as they are kept
     floor: int = -1  #: the node got more than this lane's part of ops up to here, by copies
     foreign_settings: int = 0  #: settings tasks of this index on the node that the lane did not send
     lost: bool = False  #: an op that must be sent again is no longer kept: the replica must be rebuilt
@@ -217,14 +163,14 @@ class Lane:
         assert self.out is not None
         request, self.out = self.out, None
         self.phase = Phase.READY
-        return self._settle(request, None)
+        return self._settle(request, None, was_sent=False)
 
     def on_rejected(self, error: dict[str, Any]) -> list[Outcome]:
         """The node refused its content for good."""
         assert self.out is not None
         request, self.out = self.out, None
         self.phase = Phase.READY
-        return self._failed(request, error)
+        return self._failed(request, error, was_sent=False)
 
     def on_listed(self, tasks: Iterable[NodeTask]) -> None:
         """While unsure: the node's tasks, read after the answer was lost, so complete but for stragglers."""
@@ -250,6 +196,7 @@ class Lane:
         if not tagged:
             return
         stand = min(self.applied, tagged[0][1][1])
+        expected = self.applied if self.tagged is None else self.tagged
         found: list[tuple[Request, int]] = []
         for uid, (first, last) in tagged:
             self._remember(uid, last)
@@ -261,12 +208,13 @@ class Lane:
             ops = tuple(op for op in self.log if first <= op.id <= last)
             if ops and self.applied < last:
                 found.append((Request(ops), uid))
-        if stand < self.applied:
+        if stand < expected:
             self._rewind_after(stand)
             return
+        stand = max(stand, self.applied)  # what ended behind the newest that has a tag has none
         # What carries no tag may or may not have arrived, and its outcome is unknown: from there on again.
         open_ops = self.log[self.cursor : bisect_right(self.log, stand, key=_id)]
-        untagged = next((op.id for op in open_ops if op.action not in _TAGGED), None)
+        untagged = next((op.id for op in open_ops if op.action not in TAGGED), None)
         if untagged is None:
             self.accepted.extend(found)
             self._seek(stand)
@@ -277,7 +225,7 @@ class Lane:
     def _gap(self, stand: int, first: int) -> bool:
         """Whether ops that must carry a tag lie between where the lane stands and `first`."""
         between = self.log[bisect_right(self.log, stand, key=_id) : bisect_left(self.log, first, key=_id)]
-        return any(op.action in _TAGGED for op in between)
+        return any(op.action in TAGGED for op in between)
 
     def observe(self, task: NodeTask) -> tuple[bool, list[Outcome]]:
         """One of the node's tasks of this index. Returns (nothing more to learn from it, outcomes)."""
@@ -304,6 +252,11 @@ class Lane:
                 self._rewind_to(request.first)
                 return
 
+    def last_named(self, upto: int) -> int | None:
+        """The newest op up to `upto` that ended and that the node's tasks name; None: not known."""
+        position = bisect_right(self.named, upto)
+        return self.named[position - 1] if position else self.tagged
+
     def forget(self, before: int) -> None:
         """Drop ended ops with an id below `before`: they are not kept any longer."""
         limit = self.undone
@@ -313,6 +266,7 @@ class Lane:
             self.forgotten = max(self.forgotten, self.log[upto - 1].id)
         del self.log[:upto]
         self.cursor -= upto
+        del self.named[: max(0, bisect_right(self.named, self.forgotten) - 1)]
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -371,15 +325,21 @@ class Lane:
             return self._failed(request, task.error or {})
         return self._settle(request, None)
 
-    def _failed(self, request: Request, error: dict[str, Any]) -> list[Outcome]:
+    def _failed(self, request: Request, error: dict[str, Any], *, was_sent: bool = True) -> list[Outcome]:
         if len(request.ops) == 1:
-            return self._settle(request, error)
+            return self._settle(request, error, was_sent=was_sent)
         # One of them is at fault: each alone, and what was sent behind them once more, to keep the order.
         self.alone_until = max(self.alone_until, request.last)
         self._rewind_to(request.first)
         return []
 
-    def _settle(self, request: Request, error: dict[str, Any] | None) -> list[Outcome]:
+    def _settle(
+        self, request: Request, error: dict[str, Any] | None, *, was_sent: bool = True
+    ) -> list[Outcome]:
+        """`was_sent`: the node made a task of it."""
+        if was_sent and request.tag is not None:
+            again = bisect_left(self.named, request.first)
+            self.named[again:] = sorted({*self.named[again:], *(op.id for op in request.ops)})
         undone = self.undone
         self.applied = max(self.applied, request.last if undone is None else min(request.last, undone - 1))
         again = self.log[self.cursor].id if self.cursor < len(self.log) else None

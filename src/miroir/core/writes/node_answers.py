@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from miroir.core.writes.lanes import NodeTask
+from miroir.core.writes.lane_requests import NodeTask
 from miroir.core.writes.ops import parse_shards_tag, parse_tag
 
 #: Types of tasks that lanes tell apart.

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import structlog
 
 from miroir.core.topology import NodeId, ReplicaState
-from miroir.core.writes.lanes import NodeTask
+from miroir.core.writes.lane_requests import NodeTask
 from miroir.services.cluster import Cluster
 from miroir.services.writes.node_requests import op_of
 

@@ -103,10 +103,12 @@ class LaneSights:
         lane = self._delivery().lane(physical, node)
         reached = old.applied if lane is None else min(lane.applied, last_step(done))
         applied = max(old.applied, reached)
+        named = None if lane is None else lane.last_named(applied)
+        old = msgspec.structs.replace(old, applied=applied, tagged=old.tagged if named is None else named)
         if lagging is None:
-            return msgspec.structs.replace(old, applied=applied)
+            return old
         return msgspec.structs.replace(
-            old, applied=applied, lagging=lagging, behind=shards_behind(old, behind) if lagging else None
+            old, lagging=lagging, behind=shards_behind(old, behind) if lagging else None
         )
 
     def look(self, found: Round, *, at_all: bool) -> None:

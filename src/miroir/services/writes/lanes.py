@@ -15,7 +15,8 @@ import structlog
 
 from miroir.core.records import LaneRecord, OpRecord, Resolution
 from miroir.core.topology import NodeId
-from miroir.core.writes.lanes import Lane, NodeTask, Outcome, Phase, Request
+from miroir.core.writes.lane_requests import NodeTask, Outcome, Request
+from miroir.core.writes.lanes import Lane, Phase
 from miroir.core.writes.node_answers import error_of, task_uid
 from miroir.core.writes.ops import Action
 from miroir.core.writes.write_limits import WriteLimits
@@ -85,6 +86,7 @@ class Delivery:
             lane = Lane(
                 applied=max(record.applied, record.forgotten),
                 forgotten=record.forgotten,
+                tagged=record.tagged if record.applied >= 0 else -1,
                 floor=last_step(self._cluster.floor(physical, node)),
             )
             found = Track(NodeId(node), physical, lane, Bell(lambda: self._start(physical, node)))
@@ -154,8 +156,6 @@ class Delivery:
         track = self.tracks.get((physical, node))
         return None if track is None else track.lane
 
-    # --- running ------------------------------------------------------------------------------
-
     def may_know(self, physical: str, node: str, task: NodeTask) -> bool:
         """Whether a lane waits for this task, did, or may yet find that it is its own."""
         lane = self.lane(physical, node)
@@ -167,6 +167,8 @@ class Delivery:
             or lane.phase is Phase.RECOVERING
             or any(task.uid == uid for uid, _ in reversed(lane.history))
         )
+
+    # --- running ------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """All lanes and watchers, until cancelled."""

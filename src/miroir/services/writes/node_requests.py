@@ -13,7 +13,7 @@ from miroir.core.reads.covering import ghosts_only, shard_filter
 from miroir.core.records import OpRecord, Resolution
 from miroir.core.topology import NodeId
 from miroir.core.writes.document_ids import document_ids
-from miroir.core.writes.lanes import LaneOp, Request
+from miroir.core.writes.lane_requests import LaneOp, Request
 from miroir.core.writes.ops import Action
 from miroir.core.writes.rendering import Lines, in_sequence, render_documents, split_ids
 from miroir.core.writes.task_state import touched

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from miroir.core.topology import NodeId
-from miroir.core.writes.lanes import NodeTask, Outcome
+from miroir.core.writes.lane_requests import NodeTask, Outcome
 from miroir.core.writes.node_answers import TaskPage, task_page
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
