@@ -22,6 +22,7 @@ class Who(StrEnum):
     LOST = "lost"  #: the name is right, the disk another one, or an empty one
     STRANGER = "stranger"  #: another node, or a node of another cluster
     UNKNOWN = "unknown"  #: no answer of a server to that question
+    SILENT = "silent"  #: no answer at all
 
 
 class NodeDocument(msgspec.Struct, frozen=True, kw_only=True):

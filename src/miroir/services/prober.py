@@ -226,7 +226,7 @@ class Prober:
     async def _find(self, node: NodeId) -> Found:
         answer = await self._ask(NodeRequest(node, "GET", f"{_DOCUMENT}/identity", content_type=None))
         if answer is None:
-            return Found(Who.UNKNOWN)
+            return Found(Who.SILENT)
         known = self._cluster.nodes[node].identity
         return identify(*answer, node=node, cluster=self._cluster.cluster_id, known=known)
 
