@@ -15,13 +15,14 @@ import structlog
 
 from miroir.core.hashing import shard_of
 from miroir.core.moves.cluster_view import MoveLimits
-from miroir.core.moves.replica_compare import Digests, differing
+from miroir.core.moves.replica_compare import Digests, differing, is_tainted
 from miroir.core.topology import NodeId, ReplicaState
 from miroir.ports.store import Store, Table
 from miroir.services.cluster import Cluster
 from miroir.services.moves.shard_calls import ShardCalls, digest, ids_of
 from miroir.services.moves.standing import Standing
 from miroir.services.writes.lanes import Delivery
+from miroir.services.writes.node_requests import last_step
 from miroir.services.writes.sequencer import Sequencer
 
 log = structlog.get_logger()
@@ -122,15 +123,29 @@ class ReplicaCheck:
             if not await self._reached(layout, nodes, last, limits):
                 return None
             copies = {node: await self._some(node, layout, primary_key, sorted(suspects)) for node in nodes}
+            expected = self._expected(layout, shard, suspects)
+            bad = differing(copies, expected)
+            if bad:
+                bad = differing(copies, expected, await self._tainted(layout, shard, nodes))
             if not set(nodes) <= set(self._readable(layout, shard)):
                 return None  # one of them is another by now
-            bad = differing(copies, self._expected(layout, shard, suspects))
             for node in bad:
                 log.error("replica_differs", node=node, index=layout, shard=shard)
                 self.incident(node)
             if bad:
                 await self._mark_stale(layout, shard, bad)
             return bad
+
+    async def _tainted(self, layout: str, shard: int, nodes: Collection[str]) -> set[str]:
+        """Nodes whose tasks tell of something else than what is in the log."""
+        since = self._cluster.placement[layout].since
+        found = set()
+        for node in nodes:
+            copied = since.get(node, {}).get(shard, -1)
+            tasks = await self._calls.history(node, layout)
+            if is_tainted(tasks, shard, -1 if copied < 0 else last_step(copied)):
+                found.add(node)
+        return found
 
     async def _some(self, node: str, layout: str, primary_key: str, ids: list[str]) -> Digests:
         found: dict[str, bytes] = {}

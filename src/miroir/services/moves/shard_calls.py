@@ -16,7 +16,8 @@ from miroir.core.reads.covering import ghosts_only, not_in_shards, shard_filter
 from miroir.core.reserved import GHOST_FIELD, SHARD_FIELD, decode_shard
 from miroir.core.topology import NodeId
 from miroir.core.writes.document_ids import document_ids
-from miroir.core.writes.node_answers import error_of, task_uid
+from miroir.core.writes.lane_requests import NodeTask
+from miroir.core.writes.node_answers import error_of, task_page, task_uid
 from miroir.core.writes.ops import parse_shards_tag, parse_tag
 from miroir.errors import MiroirError
 from miroir.meili.codes import ApiError
@@ -26,6 +27,8 @@ from miroir.services.writes.node_requests import op_of
 _ALL = 2**31 - 1
 #: tasks of an index that are looked at before readers go to a copy, and tasks of ours that are remembered of a node
 _LOOKED_BACK = 1000
+#: pages of so many tasks that are read when replicas differ
+_HISTORY_PAGES = 20
 _OWN_MAX = 10_000
 #: documents that are looked at to find shards that a node should not have
 _BESIDES_MAX = 10_000
@@ -128,6 +131,24 @@ class ShardCalls:
             return one["uid"] not in known and parse_shards_tag(metadata) is not None
 
         return len(tasks) < _LOOKED_BACK and not any(map(is_foreign, tasks))
+
+    async def history(self, node: str, physical: str) -> list[NodeTask]:
+        """The newest tasks of the index, a bounded number of them, oldest first."""
+        found: list[NodeTask] = []
+        start: dict[str, int] = {}
+        for _ in range(_HISTORY_PAGES):
+            query = urlencode({"indexUids": physical, "limit": _LOOKED_BACK, **start})
+            request = NodeRequest(NodeId(node), "GET", "/tasks", query, content_type=None)
+            answer = await self._transport.send(request, deadline=self._deadline())
+            if answer.status != 200:
+                raise NodeRefusedError(node, "listing tasks", error_of(answer.body)["code"])
+            with _understood(node, "listing tasks"):
+                page = task_page(answer.body)
+            found.extend(task for _, task in page.tasks)
+            if len(page.uids) < _LOOKED_BACK:
+                break
+            start = {"from": page.uids[-1] - 1}
+        return found[::-1]
 
     async def _tasks(self, node: str, physical: str, limit: int) -> list[dict[str, Any]]:
         query = urlencode({"indexUids": physical, "limit": limit})
