@@ -61,7 +61,7 @@ class Vocabulary:
         self._weight: list[int] = [0]
         self._filling = 0  #: ghost that new words go to, 0: none yet
         self._roomy: set[int] = set()  #: ghosts that lost half of their words
-        self._stale: set[int] = set()
+        self.stale: set[int] = set()  #: ghosts that nodes have otherwise
         self._changed = Changed()
 
     def put(self, seq: int, document: Mapping[str, Any], *, merge: bool) -> None:
@@ -112,7 +112,7 @@ class Vocabulary:
         """Write every ghost again, and empty ones up to `ghosts_min`, to overwrite what nodes have there."""
         while len(self._held) < ghosts_min:
             self._open_ghost()
-        self._stale.update(range(len(self._held)))
+        self.stale.update(range(len(self._held)))
 
     @property
     def ghost_count(self) -> int:
@@ -120,9 +120,13 @@ class Vocabulary:
 
     def take_stale(self, embedders: Iterable[str] = ()) -> bytes:
         """NDJSON of the ghosts that changed since the last call; empty when none did."""
-        lines = [self._render(number, tuple(embedders)) for number in sorted(self._stale)]
-        self._stale.clear()
-        return b"".join(lines)
+        lines = self.rendered(embedders)
+        self.stale.clear()
+        return lines
+
+    def rendered(self, embedders: Iterable[str] = ()) -> bytes:
+        """NDJSON of the stale ghosts; they stay so."""
+        return b"".join(self._render(number, tuple(embedders)) for number in sorted(self.stale))
 
     # --- words --------------------------------------------------------------------------------
 
@@ -149,7 +153,7 @@ class Vocabulary:
         if number is None:
             number = self.paths[path] = len(self.paths)
             self._changed.paths.append(path)
-            self._stale.add(0)
+            self.stale.add(0)
         return number
 
     def _word(self, path: int, piece: str) -> int:
@@ -168,7 +172,7 @@ class Vocabulary:
             self._ghost_of.append(ghost)
         self._words[key] = number
         self._held[ghost].add(number)
-        self._stale.add(ghost)
+        self.stale.add(ghost)
         self._changed.words.add(number)
         return number
 
@@ -199,7 +203,7 @@ class Vocabulary:
                 ghost = self._ghost_of[number]
                 self._held[ghost].discard(number)
                 self._weight[ghost] -= weight_of(key[1])
-                self._stale.add(ghost)
+                self.stale.add(ghost)
                 if ghost != self._filling and self._weight[ghost] <= GHOST_WORDS // 2:
                     self._roomy.add(ghost)
 
@@ -287,7 +291,7 @@ class Vocabulary:
             for numbers in members.values():
                 for number in numbers:
                     found._counts[number] += 1
-        found._stale.clear()
+        found.stale.clear()
         found._changed = Changed()
         return found
 

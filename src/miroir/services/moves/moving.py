@@ -13,6 +13,7 @@ from miroir.ports.nodes import NodeTransport
 from miroir.ports.store import Store
 from miroir.services.moves.cluster_sight import ClusterSight
 from miroir.services.moves.copier import Copier
+from miroir.services.moves.ghost_delivery import GhostDelivery
 from miroir.services.moves.held_ops import HeldOps
 from miroir.services.moves.late import LateArrivals
 from miroir.services.moves.layout_check import LayoutCheck
@@ -60,7 +61,7 @@ class Moving:
             cluster, self._spoil, calls.is_own, self.retiring.give_up, writes.delivery.may_know
         )
         watches.look = self.copier.late.look
-        self._writes = writes
+        self._store, self._writes = store, writes
         sight = ClusterSight(cluster, writes.limits.replication_factor)
         standing = Standing(cluster, writes.delivery, held)
         replicas = ReplicaCheck(store, cluster, writes.sequencer, writes.delivery, standing, calls)
@@ -70,6 +71,7 @@ class Moving:
         )
         check.trusted = writes.prober.is_itself
         self.check = check
+        writes.mending.bring_ghosts = GhostDelivery(cluster, writes.sequencer, standing, calls).bring
         writes.completion.on_refused = check.refused
         self.copier.unverified = check.suspect
         layouts = Layouts(store, cluster, writes.sequencer)
@@ -93,6 +95,7 @@ class Moving:
 
     def open(self) -> None:
         """Load what was begun; the write path is open by then."""
+        self._writes.delivery.watches.open(self._store)
         self.operations.open()
 
     async def run(self) -> None:

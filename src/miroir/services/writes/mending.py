@@ -36,6 +36,7 @@ _PREFIX = "mending"
 #: longest time that writes of an index wait for one try, and the pause between two tries
 _HOLD_S = 10.0
 _PAUSE_S = 1.0
+_PAUSE_MAX_S = 15.0
 _LOOK_S = 0.02
 
 
@@ -61,6 +62,9 @@ class Mending:
             None
         )  #: nodes may have other settings than they should
         self.open_records: dict[int, MendingRecord] = {}
+        self._taken_up: set[str] = set()  #: indexes with refused ops of a process before
+        #: brings the ghosts that settling an index changed to its nodes; whether all have them
+        self.bring_ghosts: Callable[[str], Awaitable[bool]] = _with_the_next_write
 
     def open(self) -> None:
         """Take up what a process before did not settle."""
@@ -70,6 +74,7 @@ class Mending:
             return {int(key[1]): decode(MendingRecord, row) for key, row in rows}
 
         self.open_records = self._store.read(load)
+        self._taken_up = {record.physical for record in self.open_records.values()}
         self._wake.set()
 
     # --- from the completion --------------------------------------------------------------------
@@ -115,11 +120,13 @@ class Mending:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            pause_s = _PAUSE_S
             while self.open_records:
                 for physical in sorted({record.physical for record in self.open_records.values()}):
                     await self._try(physical)
                 if self.open_records:
-                    await asyncio.sleep(_PAUSE_S)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 1.5, _PAUSE_MAX_S)
 
     async def _try(self, physical: str) -> None:
         until = asyncio.get_running_loop().time() + _HOLD_S
@@ -171,6 +178,12 @@ class Mending:
             await self._sequencer.take_back_settings(view.key)
             for layout in self._cluster.sequenced.indexes[view.key].layouts:
                 self.drifted(layout)
+        if view.key in self._taken_up:
+            # What the process before took back is in the store; whether it reached the nodes is not.
+            self._sequencer.vocabularies.mark_all(self._cluster.sequenced.indexes[view.key])
+            self._taken_up.discard(view.key)
+        if not await self.bring_ghosts(view.key):
+            return False
         await persist(self._store, settled)
         return True
 
@@ -206,3 +219,7 @@ class Mending:
                 return None
             found.update(zip(document_ids(answer, state.primary_key), answer, strict=True))
         return found
+
+
+async def _with_the_next_write(physical: str) -> bool:
+    return True

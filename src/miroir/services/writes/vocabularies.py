@@ -88,7 +88,7 @@ class Vocabularies:
     def mended(self, index: IndexState, gone: Iterable[int], held: Iterable[Mapping[str, Any]]) -> None:
         """Nodes refused what was thought written: `gone` are not there, `held` is what they have, our fields included.
 
-        The next write takes the ghosts along that this changes.
+        The ghosts that this changes are brought to the nodes at once, or go with the next write.
         """
         vocabulary = self.find(index)
         if vocabulary is not None:
@@ -96,6 +96,12 @@ class Vocabularies:
             for document in held:
                 plain = {name: value for name, value in document.items() if not is_reserved(name)}
                 vocabulary.put(decode_seq(str(document[SEQ_FIELD])), plain, merge=False)
+
+    def mark_all(self, index: IndexState) -> None:
+        """Nodes may have other ghosts than they should."""
+        vocabulary = self.find(index)
+        if vocabulary is not None:
+            vocabulary.mark_all()
 
     def cleared(self, index: IndexState) -> None:
         """All documents are gone, and the ghosts with them."""

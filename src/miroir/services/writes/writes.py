@@ -64,7 +64,6 @@ class WritePath:
     ) -> None:
         """`poster` None: webhooks are kept but nobody is told. `dumps` None: there is nowhere to put dumps."""
         self.limits = limits
-        self._store = store
         self.now_ns = now_ns
         self.cluster = Cluster(store, transport)
         self.log = OpLog(store, limits, now_ns)
@@ -165,7 +164,6 @@ class WritePath:
         self.completion.open()
         self.sequencer.open()
         self.mending.open()
-        self.delivery.watches.open(self._store)
         self.tasks.deletions.open()
         for op_id in sorted(self.log.ops):
             op, resolution = self.log.ops[op_id], self.log.resolutions.get(op_id)
