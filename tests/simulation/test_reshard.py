@@ -121,6 +121,7 @@ def test_going_back_loses_nothing_that_was_written_since(seed: int) -> None:
 
         await under_load(cluster, shelf, back)
         assert state_of(cluster) is OperationState.CANCELLED
+        assert operations(cluster).all[begun.id].reason is None, "what it waited for is no reason"
         assert shards_of(cluster) == 4
 
     story(tell, seed)

@@ -22,7 +22,7 @@ def shown(
         "kind": operation.kind.value,
         "state": operation.state.value,
         "args": operation.args,
-        "reason": operation.reason,
+        "reason": operations.waits.get(operation.id, operation.reason),
         "planned": plain(operation.planned),
         "actual": {
             "replicas": operation.replicas_moved,

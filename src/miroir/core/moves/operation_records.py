@@ -133,7 +133,7 @@ class OperationRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     repaired: int = 0  #: ... that differed
     created_at: int = 0
     ended_at: int = 0
-    reason: str | None = None  #: why it ended as it did, or what it waits for
+    reason: str | None = None  #: why it ended as it did, or is cancelled
     reshard: Reshard | None = None
 
     @property

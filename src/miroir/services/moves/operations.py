@@ -82,6 +82,7 @@ class Operations:
         self._scrub = scrub
         self._resharding = resharding
         self.all: dict[int, OperationRecord] = {}
+        self.waits: dict[int, str] = {}  #: operation -> what it waits for
         self._quiet_until = 0.0  #: no automatic operation before, after one failed
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()  #: one change of an operation at a time
@@ -309,9 +310,9 @@ class Operations:
             case Finish(state, reason):
                 await self._finish(operation, state, reason)
             case Wait(reason):
-                if operation.reason != reason:
-                    self.all[number] = msgspec.structs.replace(operation, reason=reason)
+                self.waits[number] = reason
                 return False
+        self.waits.pop(number, None)
         return True
 
     async def _verify(self, operation: OperationRecord) -> bool:
@@ -373,8 +374,6 @@ class Operations:
         ended = msgspec.structs.replace(
             operation, state=state, reason=reason or operation.reason, ended_at=self._now_ns()
         )
-        if state is OperationState.DONE:
-            ended = msgspec.structs.replace(ended, reason=reason)
         over = sorted(number for number, other in self.all.items() if not other.open)[:-_KEPT]
 
         def store(tx: Tx) -> None:
