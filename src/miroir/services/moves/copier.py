@@ -77,9 +77,8 @@ class Copier:
         #: (layout, shards): copied from the other layout without a comparison
         self.unverified: Callable[[str, Collection[int]], None] = lambda layout, shards: None
         self.late = LateArrivals(cluster, lambda physical, node, shards: None)
-        self.trusted: Callable[[NodeId], Awaitable[bool]] = (
-            _trust  #: whether a node has the disk it is known by
-        )
+        #: whether a node has the disk it is known by
+        self.trusted: Callable[[NodeId], Awaitable[bool]] = _trust
         self._listings: dict[int, list[str]] = {}
         self._readers: dict[int, tuple[int, float]] = {}  #: copy -> (epoch, loop time) of its beginning
         self._running: set[int] = set()
@@ -165,8 +164,9 @@ class Copier:
             index_exists=exists,
             wanted=self.wanted(copy)
             and copy.attempts <= self.limits.attempts_max
-            and (copy.phase is CopyPhase.PLANNED or not self._orphaned(copy, record)),
-            paused=self.paused(copy),
+            and (copy.phase is CopyPhase.PLANNED or not self._orphaned(copy, record))
+            and not (copy.active and self._held.fills_the_log(copy)),
+            paused=self.paused(copy) or (self._held.log_is_nearly_full and not copy.active),
             target_live=NodeId(copy.target) in self._cluster.live,
             target_gone=self.gone(copy.target),
             cleaning=record is not None

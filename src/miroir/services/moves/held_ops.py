@@ -52,6 +52,17 @@ class HeldOps:
         found = (op for op, resolution in self._log.resolutions.items() if resolution.physical == owner)
         return max(found, default=-1)
 
+    @property
+    def log_is_nearly_full(self) -> bool:
+        """Whether copies must not make the log keep anything now."""
+        return self._log.is_nearly_full
+
+    def fills_the_log(self, copy: CopyRecord) -> bool:
+        """Whether writes would soon be refused because of what is kept for this copy."""
+        return self._log.is_nearly_full and any(
+            self._log.has_outlived(op) for op, _ in self._after(copy, copy.boundary)
+        )
+
     def next_batch(self, copy: CopyRecord) -> Batch | None:
         """What comes after `copy.followed`, None when there is nothing."""
         batch: Batch | None = None

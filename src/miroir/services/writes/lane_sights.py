@@ -24,9 +24,6 @@ from miroir.services.writes.tracks import Key, Track
 
 log = structlog.get_logger()
 
-#: part of the log's bytes above which lanes that lag are given up
-_LOG_FULL = 0.9
-
 
 class LaneSights:
     """Adds to a round what lanes show."""
@@ -172,7 +169,7 @@ class LaneSights:
         if op is None:
             return False
         too_old = self._now_ns() - op.accepted_at > self._limits.log_age_s * 1e9
-        return too_old or self._log.kept_bytes > self._limits.log_bytes_max * _LOG_FULL
+        return too_old or self._log.is_nearly_full
 
     def _lose(self, found: Round, physical: str, node: str, only: Collection[int] | None = None) -> bool:
         """The node's replicas (of `only` these shards) are stale, but for those that are the only ones to be read."""

@@ -40,6 +40,8 @@ log = structlog.get_logger()
 
 _NEXT_OP = ("next_op",)
 _KEYS_PER_LOOK = 200
+#: part of the bytes that it may keep above which whoever lags is given up
+_FULL = 0.9
 #: bytes of memory that a decoded payload takes per byte of its text
 _DECODED_COST = 10
 #: ... and what is kept of each document of a large one
@@ -109,6 +111,19 @@ class OpLog:
         for op in sorted(self.ops.values(), key=lambda op: op.id):
             if op.stage == "done":
                 self.end(op)
+
+    @property
+    def is_nearly_full(self) -> bool:
+        """Whether writes are soon refused, if nothing is forgotten."""
+        return self.kept_bytes > self._limits.log_bytes_max * _FULL
+
+    def has_outlived(self, op: int) -> bool:
+        """Whether the op would have been forgotten by now if nobody needed it."""
+        record, task = self.ops.get(op), self.tasks.get(op)
+        if record is None or record.stage != "done":
+            return False
+        ended_at = 0 if task is None else task.finished_at or 0
+        return self._now_ns() - ended_at > self._limits.keep_done_s * 1e9
 
     def end(self, op: OpRecord) -> None:
         """The task of an op has ended, and that is stored. Ops of one index end in their order."""
