@@ -102,5 +102,7 @@ def test_a_frequent_word_may_stay_behind_a_missing_one_in_a_concatenation() -> N
     assert [sets for _, sets in joined.removed()] == [[()], [(0,), (2,)], [(0, 2)]]
     assert joined.is_joined((0,))
     assert not joined.is_joined((2,))
+    both = {frozenset((2,))}  # what has them may have them apart, which is not enough
+    assert [sets for _, sets in joined.finding(both)] == [[(0,)], [(0, 2)]]
     assert frozenset((0, 2)) in joined.kept_alone()
     assert frozenset((0, 2)) not in apart.kept_alone()

@@ -121,7 +121,8 @@ class Levels:
                 found = {pattern for pattern in left if set(self.always) <= pattern | set(words)}
                 if found:
                     ways.append(words)
-                    left -= found
+                    if not self.is_joined(words):  # they may have the words, but apart
+                        left -= found
             if ways:
                 yield cost, ways
 
