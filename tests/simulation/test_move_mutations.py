@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,17 +12,15 @@ from miroir.core.moves.operation_records import CopyRecord, OperationKind, Opera
 from miroir.core.reads import covering
 from miroir.services.cluster import Cluster
 from miroir.services.moves.copier import Copier
-from miroir.services.moves.copy_pages import CopyPages
 from miroir.services.moves.held_ops import HeldOps
 from miroir.services.moves.shard_calls import ShardCalls
 from miroir.services.moves.sources import Source
 from miroir.services.prober import Prober
+from tests.simulation.mutations import Mutation, Patch, Story, losing_pages, must_be_noticed
 from tests.simulation.test_moves import Shelf, under_load
 from tests.support.moving import add_node, assert_consistent, moving_cluster, operations, placement_of, settle
 from tests.support.sim_cluster import Shape
 from tests.support.virtual_time import run_virtual
-
-Patch = pytest.MonkeyPatch
 
 
 async def _join(seed: int) -> None:
@@ -132,7 +129,7 @@ def no_held_ops(patch: Patch) -> None:
 def no_comparison(patch: Patch) -> None:
     """... while a page in three is lost."""
     patch.setattr(Copier, "_equal", _agree)
-    _lossy(patch)
+    losing_pages(patch)
 
 
 def no_shard_filter(patch: Patch) -> None:
@@ -170,20 +167,7 @@ async def _agree(self: Copier, copy: CopyRecord, source: Source) -> bool:
     return True
 
 
-def _lossy(patch: Patch) -> None:
-    whole = CopyPages.write
-
-    async def losing(
-        self: CopyPages, copy: CopyRecord, key: str, source: Source, listing: list[str], limits: Any
-    ) -> Any:
-        if random.Random(len(listing)).random() < 0.3:
-            return copy, listing[limits.page_documents :], 0.0
-        return await whole(self, copy, key, source, listing, limits)
-
-    patch.setattr(CopyPages, "write", losing)
-
-
-MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Any]]] = [
+MUTATIONS: list[tuple[Mutation, Story]] = [
     (no_held_ops, _slow_join),
     (no_comparison, _join),
     (no_shard_filter, _join),
@@ -194,25 +178,14 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Any]]] = [
 
 
 @pytest.mark.parametrize(("mutation", "story"), MUTATIONS, ids=[m.__name__ for m, _ in MUTATIONS])
-def test_a_safety_that_is_switched_off_is_missed(
-    mutation: Callable[[Patch], None], story: Callable[[int], Any]
-) -> None:
-    survived = []
-    for seed in range(3):
-        with pytest.MonkeyPatch.context() as patch:
-            mutation(patch)
-            try:
-                run_virtual(story(seed))
-            except (AssertionError, BaseExceptionGroup, KeyError):
-                return
-            survived.append(seed)
-    raise AssertionError(f"{mutation.__name__} was not noticed with seeds {survived}")
+def test_a_safety_that_is_switched_off_is_missed(mutation: Mutation, story: Story) -> None:
+    must_be_noticed(mutation, story)
 
 
 @pytest.mark.parametrize(
     "story", [_join, _slow_join, _stale, _wiped_source, _undrain], ids=lambda story: story.__name__
 )
-def test_with_every_safety_on_the_stories_end_well(story: Callable[[int], Any]) -> None:
+def test_with_every_safety_on_the_stories_end_well(story: Story) -> None:
     run_virtual(story(0))
 
 

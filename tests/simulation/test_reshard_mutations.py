@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,16 +11,14 @@ import pytest
 
 from miroir.core.moves.operation_records import CopyRecord, OperationState
 from miroir.services.moves.copier import Copier
-from miroir.services.moves.copy_pages import CopyPages
 from miroir.services.moves.layout_check import LayoutCheck
 from miroir.services.moves.sources import Source
 from miroir.services.writes import resolver
+from tests.simulation.mutations import Mutation, Patch, Story, losing_pages, must_be_noticed
 from tests.simulation.test_moves import Shelf, under_load
 from tests.simulation.test_reshard import LONG_S, SHAPE, reshard, until_read
 from tests.support.moving import assert_consistent, moving_cluster, operations, settle, task_end
 from tests.support.virtual_time import run_virtual
-
-Patch = pytest.MonkeyPatch
 
 
 async def _there(seed: int) -> None:
@@ -79,21 +76,12 @@ def no_verification(patch: Patch) -> None:
     async def agree(self: LayoutCheck, *args: Any) -> bool:
         return True
 
-    whole = CopyPages.write
-
-    async def losing(
-        self: CopyPages, copy: CopyRecord, key: str, source: Source, listing: list[str], limits: Any
-    ) -> Any:
-        if random.Random(len(listing)).random() < 0.3:
-            return copy, listing[limits.page_documents :], 0.0
-        return await whole(self, copy, key, source, listing, limits)
-
     async def equal(self: Copier, copy: CopyRecord, source: Source) -> bool:
         return True
 
     patch.setattr(LayoutCheck, "_verify", agree)
     patch.setattr(Copier, "_equal", equal)
-    patch.setattr(CopyPages, "write", losing)
+    losing_pages(patch)
 
 
 def no_second_layout_fed(patch: Patch) -> None:
@@ -109,7 +97,7 @@ def no_refusal_noted(patch: Patch) -> None:
     patch.setattr(LayoutCheck, "refused", lambda self, op, resolution: None)
 
 
-MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Any]]] = [
+MUTATIONS: list[tuple[Mutation, Story]] = [
     (no_verification, _there),
     (no_second_layout_fed, _and_back),
     (no_refusal_noted, _and_back_after_a_refusal),
@@ -117,21 +105,10 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Any]]] = [
 
 
 @pytest.mark.parametrize(("mutation", "story"), MUTATIONS, ids=[m.__name__ for m, _ in MUTATIONS])
-def test_a_safety_that_is_switched_off_is_missed(
-    mutation: Callable[[Patch], None], story: Callable[[int], Any]
-) -> None:
-    survived = []
-    for seed in range(3):
-        with pytest.MonkeyPatch.context() as patch:
-            mutation(patch)
-            try:
-                run_virtual(story(seed))
-            except (AssertionError, BaseExceptionGroup, KeyError):
-                return
-            survived.append(seed)
-    raise AssertionError(f"{mutation.__name__} was not noticed with seeds {survived}")
+def test_a_safety_that_is_switched_off_is_missed(mutation: Mutation, story: Story) -> None:
+    must_be_noticed(mutation, story)
 
 
 @pytest.mark.parametrize("story", [_and_back, _and_back_after_a_refusal], ids=lambda story: story.__name__)
-def test_with_every_safety_on_the_stories_end_well(story: Callable[[int], Any]) -> None:
+def test_with_every_safety_on_the_stories_end_well(story: Story) -> None:
     run_virtual(story(0))

@@ -6,15 +6,14 @@ import asyncio
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from miroir.core.records import OpRecord
 from miroir.core.topology import NodeId
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
 from miroir.meili.stats import human_size, parse_size
-from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
+from miroir.ports.nodes import NodeRequest, NodeTransport
 from miroir.services.cluster import Cluster
+from miroir.services.writes.asking import ask
 
 _LONGEST_S = 3600.0
 _FINISHED = ("succeeded", "failed", "canceled")
@@ -67,13 +66,7 @@ class Compaction:
         return None
 
     async def _ask(self, request: NodeRequest) -> dict[str, Any] | None:
-        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
-        try:
-            answer = await self._transport.send(request, deadline=deadline)
-            value = orjson.loads(answer.body) if answer.status in (200, 202) else None
-        except (NodeError, ValueError):
-            return None
-        return value if isinstance(value, dict) else None
+        return await ask(self._transport, request, self._limits.request_timeout_s)
 
 
 def _sizes(details: dict[str, Any]) -> tuple[int, int] | None:

@@ -20,8 +20,9 @@ from miroir.core.records import IndexState
 from miroir.core.writes.node_settings import node_settings, with_removed
 from miroir.core.writes.settings_drift import drifted
 from miroir.core.writes.write_limits import WriteLimits
-from miroir.ports.nodes import NodeError, NodeRequest, NodeTransport
+from miroir.ports.nodes import NodeRequest, NodeTransport
 from miroir.services.cluster import Cluster
+from miroir.services.writes.asking import ask
 from miroir.services.writes.lanes import Delivery
 from miroir.services.writes.tracks import Track
 
@@ -120,10 +121,4 @@ class Drift:
         # Its own task will be seen as a foreign one, and the result be looked at again.
 
     async def _ask(self, request: NodeRequest) -> dict[str, Any] | None:
-        deadline = asyncio.get_running_loop().time() + self._limits.request_timeout_s
-        try:
-            answer = await self._transport.send(request, deadline=deadline)
-            value = orjson.loads(answer.body) if answer.status in (200, 202) else None
-        except (NodeError, ValueError):
-            return None
-        return value if isinstance(value, dict) else None
+        return await ask(self._transport, request, self._limits.request_timeout_s)
