@@ -61,6 +61,35 @@ async def distinct_by_what_cannot_be_filtered(cluster: SimCluster, oracle: Oracl
     await assert_same_answers(cluster, oracle, [("POST", "/indexes/films/search", body) for body in bodies])
 
 
+async def distinct_by_what_is_empty_in_some_documents(cluster: SimCluster, oracle: Oracle) -> None:
+    values: list[Any] = ["", "a", ["", "b"], " ", None, ["a", ""], [[" "]], "b", [], ""]
+    documents = [
+        {"id": n, "title": "amber", "kind": values[n % 10], "_vectors": {"e": [n % 7 - 3, n % 3]}}
+        for n in range(30)
+    ]
+    settings = {
+        "filterableAttributes": ["kind", "id"],
+        "embedders": {"e": {"source": "userProvided", "dimensions": 2}},
+    }
+    await _both(cluster, oracle, "PATCH", "/indexes/films/settings", settings)
+    await _both(cluster, oracle, "POST", "/indexes/films/documents", documents)
+    await cluster.quiet()
+    hybrid = {"q": "amber", "hybrid": {"embedder": "e", "semanticRatio": 0.3}, "vector": [1, 0.5]}
+    pages: list[Any] = [
+        {"limit": 2},
+        {"limit": 20},
+        {"page": 2, "hitsPerPage": 3},
+        {"page": 1, "hitsPerPage": 20},
+    ]
+    named = [
+        {**page, **more, "distinct": "kind", "facets": ["kind"]} for page in pages for more in ({}, hybrid)
+    ]
+    await assert_same_answers(cluster, oracle, [("POST", "/indexes/films/search", body) for body in named])
+    await _both(cluster, oracle, "PATCH", "/indexes/films/settings", {"distinctAttribute": "kind"})
+    await cluster.quiet()
+    await assert_same_answers(cluster, oracle, [("POST", "/indexes/films/search", body) for body in pages])
+
+
 async def an_embedder_that_is_not_used(cluster: SimCluster, oracle: Oracle) -> None:
     await _both(cluster, oracle, "POST", "/indexes/films/documents", [{"id": 1, "title": "amber"}])
     await cluster.quiet()
@@ -108,6 +137,7 @@ async def a_request_that_comes_after_the_drop(cluster: SimCluster, _: Oracle) ->
         filter_deletion_on_an_empty_index,
         swaps_that_end_together,
         distinct_by_what_cannot_be_filtered,
+        distinct_by_what_is_empty_in_some_documents,
         an_embedder_that_is_not_used,
         all_facets_where_nothing_is_filterable,
         facets_of_documents_that_were_not_kept,

@@ -314,11 +314,13 @@ class Ranker:
 
     async def count_hits(self, reading: Reading, ranked: Ranked, hits: Sequence[Hit]) -> list[Answer]:
         """Facets of exactly these hits."""
-        seqs = by_share(ranked, hits)
+        seqs: dict[int, list[str]] = {}  # by share, of which a hybrid search has two on a node
+        for hit in hits:
+            seqs.setdefault(hit.share, []).append(hit.seq)
         plan = replace(ranked.plan, filter=None, matching={})
 
-        def build(share: Share, _: int) -> Ask:
-            return Ask("/search", count_only(plan, share, only(seqs.get(share.node) or [""])))
+        def build(share: Share, origin: int) -> Ask:
+            return Ask("/search", count_only(plan, share, only(seqs.get(origin) or [""])))
 
         return await self._scatter.ask(reading, build, shares=ranked.shares)
 
@@ -385,14 +387,6 @@ def counted_matching(ranked: Ranked, matching: Matching) -> Matching:
         return matching
     kept = only([hit.seq for hit, _ in ranked.visited])
     return Matching(matching.body, join_filters(matching.filter, f"(NOT {dropped}) OR {kept}"))
-
-
-def by_share(ranked: Ranked, hits: Sequence[Hit]) -> dict[str, list[str]]:
-    """Sequences of hits by the node that showed them."""
-    seqs: dict[str, list[str]] = {}
-    for hit in hits:
-        seqs.setdefault(ranked.shares[hit.share].node, []).append(hit.seq)
-    return seqs
 
 
 def facet_sum(answers: Sequence[Answer]) -> FacetSum:
