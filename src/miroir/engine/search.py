@@ -35,7 +35,7 @@ from miroir.meili import filters
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import SearchQuery
 from miroir.meili.facet_checks import check_facets
-from miroir.meili.search_kinds import asks_embedder, runs_semantic
+from miroir.meili.search_kinds import asks_embedder, check_media, runs_semantic
 from miroir.meili.settings_rules import attribute_list, matches_pattern
 from miroir.meili.sorting import Sort, parse_sorts
 
@@ -139,6 +139,7 @@ class _Search:
     def run(self) -> Found:
         query, index = self._query, self._index
         check_embedder(index, query)
+        check_media(query, self._is_enabled)
         check_embeddable(query)
         self._restriction = restriction(index, query.attributes_to_search_on)
         if query.distinct is not None:

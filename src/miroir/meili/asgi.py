@@ -209,10 +209,12 @@ async def _read_body(
 
 
 def _is_preflight(request: HttpRequest) -> bool:
-    return request.method == "OPTIONS" and "access-control-request-method" in request.headers
+    return request.method == "OPTIONS" and bool(request.headers.get("access-control-request-method"))
 
 
 def _preflight(headers: Mapping[str, str]) -> HttpReply:
+    if headers["access-control-request-method"] not in _METHODS.split(", "):
+        return HttpReply(400, b"Requested method is not allowed", content_type=None)
     answer = {"access-control-allow-methods": _METHODS, "access-control-max-age": "86400"}
     if "access-control-request-headers" in headers:
         answer["access-control-allow-headers"] = headers["access-control-request-headers"]

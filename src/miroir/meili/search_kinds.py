@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from miroir.meili.codes import ApiError
@@ -43,6 +43,16 @@ def require_hybrid(query: SearchQuery) -> None:
         raise ApiError(
             "missing_search_hybrid",
             "Invalid request: missing `hybrid` parameter when `vector` or `media` are present.",
+        )
+
+
+def check_media(query: SearchQuery, is_enabled: Callable[[str], bool]) -> None:
+    """`media` is behind a feature, which is asked for once the embedder is known. Raises ApiError."""
+    if query.media is not None and not is_enabled("multimodal"):
+        raise ApiError(
+            "feature_not_enabled",
+            "passing `media` in a search query requires enabling the `multimodal` experimental feature. "
+            "See https://github.com/orgs/meilisearch/discussions/846",
         )
 
 

@@ -190,6 +190,8 @@ def test_preflights_never_reach_the_edge() -> None:
     assert headers["access-control-allow-headers"] == "authorization,content-type"
     assert headers["access-control-max-age"] == "86400"
     assert "POST" in headers["access-control-allow-methods"]
+    status, _, body = call(asgi_app(echo), "OPTIONS", origin="x", access_control_request_method="PURGE")
+    assert (status, body, echo.requests) == (400, b"Requested method is not allowed", [])
 
 
 def test_origins_and_vary() -> None:
