@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miroir.core.moves import copying
+from miroir.core.moves import copying, planning
 from miroir.core.moves.cluster_view import ClusterView, Member, MoveLimits
 from miroir.core.moves.operation_records import (
     CopyPhase,
@@ -379,3 +380,26 @@ def test_replica_being_rebuilt_is_not_dropped_over_and_over() -> None:
         id=1, operation=2, physical="p", target="c", shards=(0,), leaves=(None,), phase=CopyPhase.COPYING
     )
     assert not isinstance(next_step(operation, view, [copy], LIMITS), DropReplicas)
+
+
+def test_a_plan_of_many_indexes_looks_at_each_table_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {f"n{n}": Member(f"n{n}", 0, NodeLifecycle.ACTIVE) for n in range(3)}
+    shards = placed(members, 8, 2).shards
+    looked: list[str] = []
+    moves_of = planning._moves_of
+
+    def look(view: ClusterView, takers: list[Member], physical: str) -> object:
+        looked.append(physical)
+        return moves_of(view, takers, physical)
+
+    monkeypatch.setattr(planning, "_moves_of", look)
+    view = ClusterView(members=members, placement={f"p{n}": shards for n in range(50)}, replication_factor=2)
+    assert moves_to(view) == moves_to(view) == ()
+    assert looked == ["p0"]
+    gone = {**members, "n0": replace(members["n0"], live=False, gone=True)}
+    moves = moves_to(replace(view, members=gone))
+    assert looked == ["p0", "p0"]
+    held = sum("n0" in replicas for replicas in shards)
+    assert len(moves) == 50 * held
+    assert {move.physical for move in moves} == set(view.placement)
+    assert {move.leaves for move in moves} == {"n0"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from miroir.core import placement
 from miroir.core.moves.cluster_view import ClusterView, Member
@@ -13,13 +14,46 @@ from miroir.core.topology import GroupId, Node, NodeId, NodeLifecycle, ReplicaSt
 HOLDING = frozenset({ReplicaState.IN_SYNC, ReplicaState.COPYING, ReplicaState.STALE})
 
 
+#: what tables came to, by identity: tables are replaced, never changed, and most indexes share one
+_Planned = tuple[
+    Sequence[Mapping[str, ReplicaState]], Hashable, tuple[tuple[int, str | None, str | None], ...]
+]
+_planned: dict[int, _Planned] = {}
+_PLANNED_MAX = 10_000
+
+
 def moves_to(view: ClusterView) -> tuple[Move, ...]:
-    """What must change so that every index stands where it should, and no stale replica is left."""
-    takers = view.takers()
+    """What must change so that every index stands where it should, and no stale replica is left.
+
+    Asked again and again while a node is gone, of thousands of indexes: a table is looked at once for each node list.
+    """
+    takers, key = view.takers(), _node_list(view)
     moves: list[Move] = []
     for physical in sorted(view.placement):
-        moves.extend(_moves_of(view, takers, physical))
+        shards = view.placement[physical]
+        known = _planned.get(id(shards))
+        if known is None or known[0] is not shards or known[1] != key:
+            if len(_planned) >= _PLANNED_MAX:
+                _planned.clear()
+            found = _moves_of(view, takers, physical)
+            known = _planned[id(shards)] = (shards, key, tuple((m.shard, m.target, m.leaves) for m in found))
+        moves.extend(
+            Move(physical=physical, shard=shard, target=target, leaves=leaves)
+            for shard, target, leaves in known[2]
+        )
     return tuple(moves)
+
+
+def _node_list(view: ClusterView) -> Hashable:
+    """All of a view, but for tables, that a plan depends on."""
+    members = tuple((m.id, m.group, m.lifecycle, m.gone, m.weight) for _, m in sorted(view.members.items()))
+    return _one_of((view.replication_factor, members))
+
+
+@lru_cache(maxsize=16)
+def _one_of(key: Hashable) -> Hashable:
+    """The first that was equal: to be compared at once."""
+    return key
 
 
 def stale_moves(view: ClusterView) -> tuple[Move, ...]:

@@ -43,11 +43,13 @@ class Retiring:
         """Delete and forget what may go now; True when something went."""
         await self._mark_besides()
         went = False
+        judged: dict[
+            int, list[str]
+        ] = {}  # indexes that are placed alike share their table: it is looked at once
         for physical, record in list(self._cluster.placement.items()):
-            nodes = {
-                n for replicas in record.shards for n, s in replicas.items() if s is ReplicaState.RETIRING
-            }
-            for node in sorted(nodes):
+            if id(record.shards) not in judged:
+                judged[id(record.shards)] = _nodes_of(record.shards)
+            for node in judged[id(record.shards)]:
                 went = await self._sweep_node(physical, node, record.epoch) or went
         return went
 
@@ -114,6 +116,11 @@ class Retiring:
                 physical, after, lambda tx: self._delivery.watches.note_newest(tx, node)
             )
         log.info("old_copies_deleted", node=node, index=physical, shards=len(retired))
+
+
+def _nodes_of(shards: tuple[dict[str, ReplicaState], ...]) -> list[str]:
+    """Nodes that have something to delete, by name."""
+    return sorted({n for replicas in shards for n, s in replicas.items() if s is ReplicaState.RETIRING})
 
 
 def _retired(shards: tuple[dict[str, ReplicaState], ...], node: str) -> list[int]:
