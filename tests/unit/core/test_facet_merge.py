@@ -41,6 +41,19 @@ def test_numbers_stand_first_as_text_or_by_value() -> None:
     assert total.stats() == {"n": {"min": 9.0, "max": 10.0}}
 
 
+def test_texts_that_look_like_numbers_are_told_by_the_order() -> None:
+    total = FacetSum(index_view())
+    total.add({"n": {"0": 1, "3": 2, "2.5": 4}}, {"n": {"min": 0.0, "max": 3.0}})
+    total.add({"n": {"1": 1, "10": 1, "9": 1, "2.5": 1}}, {"n": {"min": 1.0, "max": 10.0}})
+    total.add({"n": {"0": 1, "2.5": 1}}, {"n": {"min": 0.0, "max": 0.0}})
+    assert total.distribution(index_view(), 9)["n"] == {"0": 2, "1": 1, "10": 1, "3": 2, "9": 1, "2.5": 6}
+    assert list(total.distribution(index_view(), 9)["n"]) == ["0", "1", "10", "3", "9", "2.5"]
+    index = index_view(faceting={"sortFacetValuesBy": {"*": "count"}})
+    total = FacetSum(index)
+    total.add({"n": {"3": 2, "2.5": 1}}, {"n": {"min": 0.0, "max": 3.0}})
+    assert total.values("n") == {(False, 3.0): 2, (False, 2.5): 1}
+
+
 def test_count_order_cuts_numbers_and_forgets_strings() -> None:
     index = index_view(faceting={"maxValuesPerFacet": 2, "sortFacetValuesBy": {"*": "count"}})
     total = FacetSum()

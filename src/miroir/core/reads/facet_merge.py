@@ -7,6 +7,7 @@ a shard happens to show. Nodes are given a larger `maxValuesPerFacet` than the c
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,9 +32,13 @@ ValueKey = tuple[bool, float | str]
 
 
 class FacetSum:
-    """Counts of several nodes, or of several requests, added up field by field."""
+    """Counts of several nodes, or of several requests, added up field by field.
 
-    def __init__(self) -> None:
+    `index`: whose they are, where that is known; its order of values tells numbers from texts that look like some.
+    """
+
+    def __init__(self, index: IndexView | None = None) -> None:
+        self._index = index
         self._counts: dict[str, dict[ValueKey, int]] = {}
         self._shown: dict[str, dict[ValueKey, tuple[int, str]]] = {}
         self._doubtful: dict[str, set[ValueKey]] = {}  #: values that nodes spell differently
@@ -54,7 +59,8 @@ class FacetSum:
             counts = self._counts.setdefault(field, {})
             shown = self._shown.setdefault(field, {})
             bounds = stats.get(field)
-            for text, key in _typed(values, bounds):
+            in_order = self._index is not None and facet_order(self._index, field) == "alpha"
+            for text, key in _typed(values, bounds, in_order=in_order):
                 count = values[text]
                 counts[key] = counts.get(key, 0) + sign * count
                 if sign > 0:
@@ -181,16 +187,26 @@ def _names(pattern: str, field: str) -> bool:
     return field.startswith(pattern[:-1]) if pattern.endswith("*") else field == pattern
 
 
-def _typed(values: Mapping[str, int], bounds: Mapping[str, float] | None) -> Iterable[tuple[str, ValueKey]]:
-    """Shown values with their keys. Numbers stand before strings, and only a field with stats has any."""
+def _typed(
+    values: Mapping[str, int], bounds: Mapping[str, float] | None, *, in_order: bool
+) -> Iterable[tuple[str, ValueKey]]:
+    """Shown values with their keys. Numbers stand before strings, and only a field with stats has any.
+
+    `in_order`: not by counts, but as texts or as numbers.
+    """
     numbers_over = bounds is None
+    before = ("", -math.inf)
     for text in values:
         if not numbers_over:
             number = _number(text)
             if number is not None and bounds is not None and bounds["min"] <= number <= bounds["max"]:
+                numbers_over = in_order and text < before[0] and number < before[1]
+                before = (text, number)
+            else:
+                numbers_over = True
+            if not numbers_over and number is not None:
                 yield text, (False, number)
                 continue
-            numbers_over = True
         yield text, (True, normal_facet(text))
 
 

@@ -114,7 +114,7 @@ class FederatedSearch:
     async def _facet_paths(self, reading: Reading, patterns: Sequence[str]) -> list[str]:
         ask = Ask("/search", {"limit": 0, "facets": list(patterns)})
         answers = await self._scatter.ask(reading, lambda _share, _origin: ask)
-        return list(facet_sum(answers).distribution(reading.index, 0, patterns))
+        return list(facet_sum(answers, reading.index).distribution(reading.index, 0, patterns))
 
     async def _rank_each(self, run: _Run, depth: int, *, judge_only: bool = False) -> dict[int, Ranked]:
         """The list of each query by its position. `judge_only`: none of them will be shown.

@@ -60,7 +60,7 @@ class FederationCounts:
             found = await self._changed(reading, found, facets, sorted(gone & known), -1)
             found = await self._changed(reading, found, facets, sorted(read - known), 1)
         else:
-            found = IndexCount(0, FacetSum() if facets is not None else None)
+            found = IndexCount(0, FacetSum(reading.index) if facets is not None else None)
             found = await self._changed(reading, found, facets, sorted(read) or [""], 1)
             found = replace(found, total=len(read))
         if found.facets is not None:
@@ -73,7 +73,7 @@ class FederationCounts:
     async def _union(
         self, reading: Reading, queries: Sequence[SearchQuery], facets: Sequence[str] | None
     ) -> IndexCount:
-        total, summed = 0, FacetSum()
+        total, summed = 0, FacetSum(reading.index)
         for part in count_parts(queries):
             total += await self._count_part(reading, part, facets, summed)
         return IndexCount(total, summed if facets else None)

@@ -31,6 +31,7 @@ from miroir.core.reads.search_plan import (
     only,
     winners,
 )
+from miroir.core.topology import IndexView
 from miroir.services.reads.frequency import FrequencySearch
 from miroir.services.reads.listing import LISTED_MAX, Listed, Lister, hits_of, repaired
 from miroir.services.reads.scatter import Answer, Ask, Builder, Reading, Scatter
@@ -99,7 +100,7 @@ class Ranker:
             plan=plan,
             hits=merged,
             total=total,
-            facets=facet_sum(answers) if plan.query.facets else None,
+            facets=facet_sum(answers, reading.index) if plan.query.facets else None,
             shares=[answer.share for answer in answers],
             candidates=total,
             query_vector=next((a.value["queryVector"] for a in answers if "queryVector" in a.value), None),
@@ -112,7 +113,9 @@ class Ranker:
                     survivors = [hit for hit, _ in await self._survivors(reading, plan)]
                     ranked.total = len(survivors)
                     if ranked.facets is not None:
-                        ranked.facets = facet_sum(await self.count_hits(reading, ranked, survivors))
+                        ranked.facets = facet_sum(
+                            await self.count_hits(reading, ranked, survivors), reading.index
+                        )
                 else:  # what nodes dropped is off their totals; what was dropped here comes off now
                     ranked.total = max(len(ranked.hits), total - (len(merged) - len(hits)))
             elif counted and (plan.depth or _is_exhaustive(plan)):
@@ -196,7 +199,7 @@ class Ranker:
         """Facets of what is counted."""
         if ranked.plan.query.facets and ranked.counted is not None:
             kept = [hit for hit in listed.found.hits if hit.seq in ranked.counted]
-            ranked.facets = facet_sum(await self.count_hits(reading, ranked, kept))
+            ranked.facets = facet_sum(await self.count_hits(reading, ranked, kept), reading.index)
 
     async def _undropped(self, reading: Reading, plan: SearchPlan) -> list[list[Hit]]:
         """The lists of nodes that drop nothing, as far as they are needed here.
@@ -262,7 +265,7 @@ class Ranker:
             ),
         )
         ranked.candidates = sum(answer.value["estimatedTotalHits"] for answer in answers)
-        everything = facet_sum(answers)
+        everything = facet_sum(answers, reading.index)
         if exhaustive:
             values = everything.values(plan.distinct)
             ranked.total = ranked.candidates - sum(values.values()) + len(values)
@@ -301,7 +304,7 @@ class Ranker:
             return
         ranked.total = len(kept)
         if ranked.facets is not None and counted:
-            ranked.facets = facet_sum(await self.count_hits(reading, ranked, kept))
+            ranked.facets = facet_sum(await self.count_hits(reading, ranked, kept), reading.index)
 
     async def _count_above(self, reading: Reading, ranked: Ranked, threshold: float) -> None:
         """Exhaustive totals where more hits pass than can be reached: by the nodes' own, unrepaired scores."""
@@ -310,7 +313,7 @@ class Ranker:
         )
         ranked.total = sum(answer.value["totalHits"] for answer in answers)
         if ranked.facets is not None:
-            ranked.facets = facet_sum(answers)
+            ranked.facets = facet_sum(answers, reading.index)
 
     async def count_hits(self, reading: Reading, ranked: Ranked, hits: Sequence[Hit]) -> list[Answer]:
         """Facets of exactly these hits."""
@@ -389,9 +392,9 @@ def counted_matching(ranked: Ranked, matching: Matching) -> Matching:
     return Matching(matching.body, join_filters(matching.filter, f"(NOT {dropped}) OR {kept}"))
 
 
-def facet_sum(answers: Sequence[Answer]) -> FacetSum:
+def facet_sum(answers: Sequence[Answer], index: IndexView) -> FacetSum:
     """The facets of several answers added up."""
-    total = FacetSum()
+    total = FacetSum(index)
     for answer in answers:
         add_facets(total, answer)
     return total
