@@ -48,9 +48,7 @@ class HeldOps:
 
     def last_op(self, physical: str) -> int:
         """The last sequenced op of a layout's index that is still in the log, -1 without one."""
-        owner = self._cluster.owner(physical)
-        found = (op for op, resolution in self._log.resolutions.items() if resolution.physical == owner)
-        return max(found, default=-1)
+        return self._log.resolutions.last_of(self._cluster.owner(physical))
 
     @property
     def log_is_nearly_full(self) -> bool:
@@ -113,11 +111,8 @@ class HeldOps:
         return None
 
     def _after(self, copy: CopyRecord, op: int) -> list[tuple[int, Resolution]]:
-        return sorted(
-            (number, resolution)
-            for number, resolution in self._log.resolutions.items()
-            if number > op and copy.physical in resolution.layouts
-        )
+        found = self._log.resolutions.after(self._cluster.owner(copy.physical), op)
+        return [(number, resolution) for number, resolution in found if copy.physical in resolution.layouts]
 
     def _part(self, op: int, resolution: Resolution, copy: CopyRecord) -> Batch:
         action = Action(resolution.action)

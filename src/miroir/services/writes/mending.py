@@ -139,10 +139,9 @@ class Mending:
 
     def _busy(self, physical: str) -> bool:
         """Whether a sequenced op of the index has not ended."""
-        resolutions = self._log.resolutions
+        ops = self._log.ops
         return any(
-            op.stage == "sequenced" and op.id in resolutions and resolutions[op.id].physical == physical
-            for op in self._log.ops.values()
+            op in ops and ops[op].stage == "sequenced" for op, _ in self._log.resolutions.after(physical, -1)
         )
 
     async def _settle(self, physical: str) -> None:

@@ -28,6 +28,7 @@ from miroir.core.records import (
     kept_bytes,
 )
 from miroir.core.writes.ops import TASK_TYPES, OpKind
+from miroir.core.writes.resolutions import Resolutions
 from miroir.core.writes.task_table import TaskTable
 from miroir.core.writes.write_limits import WriteLimits
 from miroir.meili.codes import ApiError
@@ -81,7 +82,7 @@ class OpLog:
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
         self.ops: dict[int, OpRecord] = {}  #: in the log, done ones until they are dropped
-        self.resolutions: dict[int, Resolution] = {}
+        self.resolutions = Resolutions()
         self.tasks = TaskTable()
         self.claimed: set[int] = set()  #: being sequenced: too late to cancel
         self.open_count = 0  #: ops whose task has not ended
@@ -102,7 +103,9 @@ class OpLog:
 
         def load(reader: Reader) -> None:
             self.ops = {o.id: o for _, v in reader.scan(Table.OPS) for o in (decode(OpRecord, v),)}
-            self.resolutions = {int(k[0]): decode(Resolution, v) for k, v in reader.scan(Table.RESOLUTIONS)}
+            self.resolutions = Resolutions(
+                (int(k[0]), decode(Resolution, v)) for k, v in reader.scan(Table.RESOLUTIONS)
+            )
             self.tasks = TaskTable(decode(Task, v) for _, v in reader.scan(Table.TASKS))
 
         self._store.read(load)
