@@ -12,7 +12,7 @@ import orjson
 
 from miroir.meili.codes import ApiError
 from miroir.meili.csv_payload import read_csv
-from miroir.meili.json_text import JsonSyntaxError, Scanner, cut_middle, parse
+from miroir.meili.json_text import JsonSyntaxError, Scanner, cut_middle, fast, parse
 from miroir.meili.large_documents import LARGE_BYTES, SentDocuments, Span, sent_documents
 from miroir.meili.refusals import compact_json
 
@@ -87,7 +87,7 @@ def _malformed(kind: Format, detail: str) -> ApiError:
 
 def _fast(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        return fast(body)
     except orjson.JSONDecodeError:
         return None
 

@@ -271,13 +271,18 @@ def decode_edit(body: object) -> DocumentsEdit:
 def check_edit(edit: DocumentsEdit, index_uid: str, is_enabled: Callable[[str], bool]) -> None:
     """The function, the filter's syntax and features (refused with the name of the index), the context.
 
-    Raises ApiError.
+    Raises ApiError; what is wrong inside an expression of an array is told without a name.
     """
     compile_script(edit.function)
     try:
         node = filters.parse(edit.filter, _FILTER_CODE)
         filters.check_features(node, is_enabled)
     except ApiError as error:
+        is_form = error.code != _FILTER_CODE or error.message.startswith(
+            "Invalid syntax for the filter parameter"
+        )
+        if isinstance(edit.filter, list) and not is_form:
+            raise
         raise ApiError(error.code, f"Index `{index_uid}`: {error.message}") from None
     if node is None and edit.filter is not None:
         raise _empty_filter()

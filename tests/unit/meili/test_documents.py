@@ -183,6 +183,8 @@ def test_deletions_by_filter(body: Any, message: str) -> None:
             "invalid_document_filter",
             "Index `m`: Was expecting a value but instead got nothing.",
         ),
+        ({"filter": ["a ="]}, "invalid_document_filter", "Was expecting a value but instead got nothing."),
+        ({"filter": [1]}, "invalid_document_filter", "Index `m`: Invalid syntax for the filter parameter"),
         ({"filter": "_vectors.e EXISTS"}, "feature_not_enabled", "Index `m`: using a vector filter requires"),
         ({"context": 1}, "invalid_document_edition_context", "The context must be an object"),
     ],

@@ -74,3 +74,10 @@ def test_an_empty_body_is_missing() -> None:
 def test_long_texts_lose_their_middle() -> None:
     assert json_text.cut_middle("x" * 138) == "x" * 138
     assert json_text.cut_middle("a" * 100 + "b" * 100) == "a" * 50 + "..." + "b" * 85
+
+
+def test_minus_zero_is_a_float_and_nothing_else_changes() -> None:
+    text = b'{"a": -0, "b": [-0, 0, -0.0, -5], "c": "2020-01-0", "d": 12345678901234567890123}'
+    value = json_text.parse(text)
+    assert [str(each) for each in (value["a"], *value["b"])] == ["-0.0", "-0.0", "0", "-0.0", "-5"]
+    assert (value["c"], value["d"]) == ("2020-01-0", 12345678901234567890123.0)
