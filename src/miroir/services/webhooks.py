@@ -17,6 +17,8 @@ from miroir.meili.webhooks import Webhook
 from miroir.ports.posts import Poster
 
 _WAITING_MAX = 1000
+#: tasks of one post: what waited for a slow webhook may be a quarter of a million, and all else stands still meanwhile
+_POST_TASKS = 1000
 _TRIES = 3
 _PAUSE_S = 1.0
 _TIMEOUT_S = 30.0
@@ -55,10 +57,10 @@ class Webhooks:
         try:
             while waiting := self._waiting.pop(uuid, None):
                 tasks = [task for group in waiting for task in group]
-                webhook = self._webhooks().get(uuid)
-                if webhook is not None:
-                    body = gzip.compress(b"".join(orjson.dumps(task_view(task)) + b"\n" for task in tasks))
-                    await self._post(webhook, body)
+                for start in range(0, len(tasks), _POST_TASKS):
+                    webhook = self._webhooks().get(uuid)
+                    if webhook is not None:
+                        await self._post(webhook, _body(tasks[start : start + _POST_TASKS]))
         finally:
             self._serving.discard(uuid)
 
@@ -68,3 +70,7 @@ class Webhooks:
             if await self._poster.post(webhook.url, headers, body, timeout_s=_TIMEOUT_S):
                 return
             await asyncio.sleep(_PAUSE_S * 2**attempt)
+
+
+def _body(tasks: list[Task]) -> bytes:
+    return gzip.compress(b"".join(orjson.dumps(task_view(task)) + b"\n" for task in tasks))

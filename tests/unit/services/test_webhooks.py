@@ -75,6 +75,17 @@ def test_tasks_that_ended_together_are_lines_of_one_compressed_post():
     assert orjson.loads(gzip.decompress(body).splitlines()[0])["type"] == "indexCreation"
 
 
+def test_what_waited_for_long_goes_in_parts():
+    async def story(webhooks, poster):
+        for first in range(0, 2500, 250):
+            webhooks.announce(ended(*range(first, first + 250)))
+        await asyncio.sleep(1)
+
+    poster = running([HOOK], story)
+    assert [len(lines) for lines in poster.lines()] == [1000, 1000, 500]
+    assert [uid for lines in poster.lines() for uid in lines] == list(range(2500))
+
+
 def test_a_refused_post_is_tried_three_times_and_then_given_up():
     async def story(webhooks, poster):
         webhooks.announce(ended(1))
