@@ -73,7 +73,9 @@ class World:
         elif dice < 0.6:
             self.watch()
         elif dice < 0.7:
-            ended = max(self.stored_applied, lane.applied)  # of which as much is stored as tasks ended by then
+            ended = max(
+                self.stored_applied, lane.applied
+            )  # of which as much is stored as tasks ended by then
             self.stored_applied = rng.randint(self.stored_applied, ended)
             self.stored_tagged = lane.last_named(self.stored_applied)
         elif lane.phase is Phase.RECOVERING:
