@@ -78,6 +78,27 @@ def test_nonsense_instead_of_documents_is_waited_out(said: tuple[int, bytes]) ->
     run_virtual(main())
 
 
+def test_a_node_that_is_not_ready_for_a_while_costs_no_copy() -> None:
+    """What stands before it says so: nothing is known to differ, and nobody's operation is given up."""
+
+    async def main() -> None:
+        rng = random.Random(16)
+        async with moving_cluster(SHAPE, rng) as cluster:
+            shelf = Shelf(cluster, rng)
+            await shelf.load(100)
+            await cluster.until("quiet", cluster.is_quiet)
+            begun = await add_node(cluster, "x0")
+            ops = operations(cluster)
+            await cluster.until("documents are copied", lambda: any(c.documents for c in ops.copies()))
+            lies = _lie(cluster, "/documents/fetch", 503, b'{"message": "starting", "code": "internal"}', 40)
+            await settle(cluster)
+            assert len(lies) == 40
+            assert (ops.all[begun.id].state, ops.all[begun.id].copies_again) == (OperationState.DONE, 0)
+            await assert_consistent(cluster, {"films": shelf.documents})
+
+    run_virtual(main())
+
+
 def test_comparing_meets_an_index_that_is_being_made() -> None:
     """It is in the catalogue of the sequencer a moment before its placement is stored."""
 

@@ -329,6 +329,17 @@ def test_joining_node_gets_its_share_and_no_more(count: int, factor: int, rng: o
     assert len(moves) <= 64 * factor / (count + 1) * 1.1
 
 
+def test_a_copy_does_not_begin_while_its_target_is_cleaned_whatever_was_seen_before() -> None:
+    """The whole index may be on its way out of the node, and what is copied with it."""
+    record = PlacementRecord(shards=({"a": IN_SYNC}, {"a": IN_SYNC, "b": RETIRING}), epoch=3)
+    copy = CopyRecord(id=1, operation=1, physical="p", target="b", shards=(0,), leaves=(None,))
+    assert copying.begin(record, copy, boundary=7) == (record, copy)
+    clean = copying.forget(record, "b", [1])
+    after, begun = copying.begin(clean, copy, boundary=7)
+    assert after.shards[0] == {"a": IN_SYNC, "b": ReplicaState.COPYING}
+    assert begun.phase is CopyPhase.COPYING
+
+
 def test_stale_replica_is_rebuilt_in_place() -> None:
     members = {n: Member(n, 0, NodeLifecycle.ACTIVE) for n in ("a", "b", "c")}
     view = ClusterView(members=members, placement={"p": ({"a": IN_SYNC, "b": STALE},)}, replication_factor=2)

@@ -68,14 +68,19 @@ def next_act(copy: CopyRecord, sight: CopySight) -> CopyAct:
 
 
 def begin(record: PlacementRecord, copy: CopyRecord, *, boundary: int) -> tuple[PlacementRecord, CopyRecord]:
-    """The target becomes a copying replica; shards that need no copy any more are left out."""
+    """The target becomes a copying replica; shards that need no copy any more are left out.
+
+    Not while the target is rid of others: its whole index may be on its way out.
+    """
     shards = _open(record)
+    if any(replicas.get(copy.target) is RETIRING for replicas in shards):
+        return record, copy
     taken: list[tuple[int, str | None]] = []
     rebuilt = []
     for shard, leaves in zip(copy.shards, copy.leaves, strict=True):
         state = shards[shard].get(copy.target)
         sources = [n for n, s in shards[shard].items() if s is IN_SYNC and n != copy.target]
-        if state in (IN_SYNC, RETIRING) or (copy.origin is None and not sources):
+        if state is IN_SYNC or (copy.origin is None and not sources):
             continue
         if state is STALE:
             rebuilt.append(shard)

@@ -77,8 +77,7 @@ class Copier:
         #: (layout, shards): copied from the other layout without a comparison
         self.unverified: Callable[[str, Collection[int]], None] = lambda layout, shards: None
         self.late = LateArrivals(cluster, lambda physical, node, shards: None)
-        #: whether a node has the disk it is known by
-        self.trusted: Callable[[NodeId], Awaitable[bool]] = _trust
+        self.trusted: Callable[[NodeId], Awaitable[bool]]  #: whether a node has the disk it is known by
         self._listings: dict[int, list[str]] = {}
         self._readers: dict[int, tuple[int, float]] = {}  #: copy -> (epoch, loop time) of its beginning
         self._running: set[int] = set()
@@ -120,15 +119,8 @@ class Copier:
             try:
                 if not await self._step(copy):
                     await asyncio.sleep(_WAIT_S * (0.5 + self._rng.random()))
-            except NodeError as error:
-                log.warning("copy_waits", copy=number, reason=error.reason)
-                settle = 0.0 if error.refused else self.limits.request_timeout_s
-                await asyncio.sleep(min(settle, 5.0) + _RETRY_S * (0.5 + self._rng.random()))
-            except NodeRefusedError as error:
-                log.warning("copy_refused", copy=number, reason=str(error))
-                await asyncio.sleep(_RETRY_S * (0.5 + self._rng.random()))
-                if copy.active and number in self.copies:
-                    await self._begin_again(self.copies[number])
+            except (NodeError, NodeRefusedError) as error:
+                await self._recover(copy, error)
             except UnsafeChangeError as error:
                 # The placement went another way meanwhile: nothing of this copy may be read.
                 log.error("copy_given_up", copy=number, reason=str(error))
@@ -136,6 +128,16 @@ class Copier:
             except Conflict:
                 log.warning("placement_changed_meanwhile", copy=number)
         self._running.discard(number)
+
+    async def _recover(self, copy: CopyRecord, error: NodeError | NodeRefusedError) -> None:
+        """What passes is waited out; after a refusal all pages are written once more."""
+        passing = isinstance(error, NodeError) or error.passing
+        log.warning("copy_waits" if passing else "copy_refused", copy=copy.id, reason=str(error))
+        may_arrive = passing and not (isinstance(error, NodeError) and error.refused)
+        settle_s = min(self.limits.request_timeout_s, 5.0) if may_arrive else 0.0
+        await asyncio.sleep(settle_s + _RETRY_S * (0.5 + self._rng.random()))
+        if not passing and copy.active and copy.id in self.copies:
+            await self._begin_again(self.copies[copy.id])
 
     async def _step(self, copy: CopyRecord) -> bool:
         """One step; False when there was nothing to do now."""
@@ -208,6 +210,8 @@ class Copier:
             boundary = self._held.last_op(physical)
             fresh = not self._takes_part(before, target)
             after, begun = copying.begin(before, copy, boundary=boundary)
+            if begun is copy:
+                return False
             begun = msgspec.structs.replace(begun, started_at=self._now_ns())
             step = last_step(boundary) if boundary >= 0 else -1
             lane = LaneRecord(applied=step, forgotten=step)
@@ -413,7 +417,3 @@ class Copier:
             self._comparison.forget(copy)
             del self.copies[copy.id]
             self.ended(copy)
-
-
-async def _trust(node: NodeId) -> bool:
-    return True

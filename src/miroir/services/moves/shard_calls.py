@@ -32,16 +32,21 @@ _HISTORY_PAGES = 20
 _OWN_MAX = 10_000
 #: documents that are looked at to find shards that a node should not have
 _BESIDES_MAX = 10_000
+_PASSING = frozenset({401, 403, 408, 429})
 _POLL_FIRST_S = 0.01
 _POLL_LAST_S = 0.5
 
 
 class NodeRefusedError(MiroirError):
-    """The node answered, but not what was needed; `code` is its error code."""
+    """The node answered, but not what was needed; `code` is its error code.
 
-    def __init__(self, node: str, what: str, code: str) -> None:
+    `passing`: it says nothing about what was asked, and may answer otherwise in a moment.
+    """
+
+    def __init__(self, node: str, what: str, code: str, *, passing: bool = False) -> None:
         super().__init__(f"node {node}: {what}: {code}")
         self.code = code
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class ShardCalls:
             code = error_of(answer.body)["code"]
             if code == "index_not_found":
                 return 0
-            raise NodeRefusedError(node, "counting documents", code)
+            raise _refused(node, "counting documents", answer)
         with _understood(node, "counting documents"):
             return int(orjson.loads(answer.body)["total"])
 
@@ -106,7 +111,7 @@ class ShardCalls:
             code = error_of(answer.body)["code"]
         if code == "index_not_found":
             return None
-        raise NodeRefusedError(node, "reading an index", code)
+        raise _refused(node, "reading an index", answer)
 
     async def newest_task(self, node: str, physical: str) -> int:
         """Number of the newest task of the index, -1 without one."""
@@ -141,7 +146,7 @@ class ShardCalls:
             request = NodeRequest(NodeId(node), "GET", "/tasks", query, content_type=None)
             answer = await self._transport.send(request, deadline=self._deadline())
             if answer.status != 200:
-                raise NodeRefusedError(node, "listing tasks", error_of(answer.body)["code"])
+                raise _refused(node, "listing tasks", answer)
             with _understood(node, "listing tasks"):
                 page = task_page(answer.body)
             found.extend(task for _, task in page.tasks)
@@ -155,7 +160,7 @@ class ShardCalls:
         request = NodeRequest(NodeId(node), "GET", "/tasks", query, content_type=None)
         answer = await self._transport.send(request, deadline=self._deadline())
         if answer.status != 200:
-            raise NodeRefusedError(node, "listing tasks", error_of(answer.body)["code"])
+            raise _refused(node, "listing tasks", answer)
         with _understood(node, "listing tasks"):
             tasks: list[dict[str, Any]] = orjson.loads(answer.body)["results"]
             return [{**one, "uid": int(one["uid"]), "status": str(one["status"])} for one in tasks]
@@ -164,7 +169,7 @@ class ShardCalls:
         """How much the node holds."""
         answer = await self._send(node, "GET", "/stats")
         if answer.status != 200:
-            raise NodeRefusedError(node, "statistics", error_of(answer.body)["code"])
+            raise _refused(node, "statistics", answer)
         with _understood(node, "statistics"):
             stats = orjson.loads(answer.body)
             indexes = {
@@ -274,7 +279,7 @@ class ShardCalls:
     async def _fetch(self, node: str, physical: str, body: dict[str, Any]) -> list[dict[str, Any]]:
         answer = await self._send(node, "POST", f"{_index(physical)}/documents/fetch", body)
         if answer.status != 200:
-            raise NodeRefusedError(node, "fetching documents", error_of(answer.body)["code"])
+            raise _refused(node, "fetching documents", answer)
         with _understood(node, "fetching documents"):
             results: list[dict[str, Any]] = orjson.loads(answer.body)["results"]
             for document in results:
@@ -287,7 +292,7 @@ class ShardCalls:
         newest = self.newest(request.node)
         answer = await self._transport.send(request, deadline=self._deadline())
         if answer.status not in (200, 202):
-            raise NodeRefusedError(node, f"{request.method} {request.path}", error_of(answer.body)["code"])
+            raise _refused(node, f"{request.method} {request.path}", answer)
         try:
             uid = task_uid(answer.body)
         except ValueError:
@@ -300,6 +305,8 @@ class ShardCalls:
         wait_s = _POLL_FIRST_S
         while True:
             answer = await self._send(node, "GET", f"/tasks/{uid}")
+            if _is_passing(answer):
+                raise _refused(node, f"task {uid}", answer)
             with _understood(node, f"task {uid}"):
                 task = orjson.loads(answer.body) if answer.status == 200 else {}
                 status = task.get("status")
@@ -332,7 +339,16 @@ def _understood(node: str, what: str) -> Iterator[None]:
     try:
         yield
     except (ApiError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise NodeRefusedError(node, what, "not_understood") from error
+        raise NodeRefusedError(node, what, "not_understood", passing=True) from error
+
+
+def _refused(node: str, what: str, answer: NodeResponse) -> NodeRefusedError:
+    return NodeRefusedError(node, what, error_of(answer.body)["code"], passing=_is_passing(answer))
+
+
+def _is_passing(answer: NodeResponse) -> bool:
+    """Whether a status is about the moment, or whoever stands before the node, and not about the request."""
+    return answer.status >= 500 or answer.status in _PASSING
 
 
 def ids_of(node: str, documents: Sequence[Mapping[str, Any]], primary_key: str) -> list[str]:
