@@ -73,10 +73,8 @@ class World:
         elif dice < 0.6:
             self.watch()
         elif dice < 0.7:
-            ended = max(
-                self.stored_applied, lane.applied
-            )  # of which as much is stored as tasks ended by then
-            self.stored_applied = rng.randint(self.stored_applied, ended)
+            # As much of it as tasks had ended by then.
+            self.stored_applied = rng.randint(self.stored_applied, max(self.stored_applied, lane.applied))
             self.stored_tagged = lane.last_named(self.stored_applied)
         elif lane.phase is Phase.RECOVERING:
             lane.recover(self.tasks)

@@ -338,8 +338,8 @@ class Lane:
     ) -> list[Outcome]:
         """`was_sent`: the node made a task of it."""
         if was_sent and request.tag is not None:
-            again = bisect_left(self.named, request.first)
-            self.named[again:] = sorted({*self.named[again:], *(op.id for op in request.ops)})
+            position = bisect_left(self.named, request.first)
+            self.named[position:] = sorted({*self.named[position:], *(op.id for op in request.ops)})
         undone = self.undone
         self.applied = max(self.applied, request.last if undone is None else min(request.last, undone - 1))
         again = self.log[self.cursor].id if self.cursor < len(self.log) else None
