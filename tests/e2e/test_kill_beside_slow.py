@@ -9,29 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.test_kill import BATCH, INDEX, Load
-from tests.support.processes import RealCluster, engines, real_cluster
+from tests.support.processes import RealCluster, engines, eventually, real_cluster
 from tests.support.replicas import assert_replicas_equal
 
 LIMP_S = float(os.environ.get("MIROIR_LIMP_S") or 10)
-
-
-async def _limp(pid: int, for_s: float, rng: random.Random) -> None:
-    """Stopped for longer than a probe is waited for, then let run for a moment, again and again."""
-    end = asyncio.get_running_loop().time() + for_s
-    try:
-        while asyncio.get_running_loop().time() < end:
-            os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(0.9 + rng.random())
-            os.kill(pid, signal.SIGCONT)
-            await asyncio.sleep(0.2 + rng.random() / 5)
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def _story(cluster: RealCluster) -> None:
@@ -41,14 +27,12 @@ async def _story(cluster: RealCluster) -> None:
     load = Load(cluster, reads_may_fail=False)
     await load.write(0)
     dead, slow, _ = cluster.node_ids()
-    pid = next(node["pid"] for node in cluster.description()["nodes"] if node["id"] == slow)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(load.read(stop))
-        limping = group.create_task(_limp(pid, LIMP_S, rng))
-        await asyncio.sleep(rng.random() * 2)
+        limping = group.create_task(cluster.limp(slow, LIMP_S, rng))
         cluster.kill(dead)
-        await asyncio.sleep(4)  # it is known to be down by now, the other one only in doubt
+        await eventually("the dead node is known to be dead", lambda: _is_down(cluster, dead))
         reads = load.reads
         for number in range(2):
             await load.write_all(BATCH, version=1 + number)
@@ -58,6 +42,11 @@ async def _story(cluster: RealCluster) -> None:
         await cluster.caught_up()
         stop.set()
     assert await assert_replicas_equal(cluster, copies=2) == load.attempted
+
+
+async def _is_down(cluster: RealCluster, node: str) -> bool:
+    _, topology = await cluster.admin("GET", "/_miroir/topology")
+    return any(each["id"] == node and each["health"] == "down" for each in topology["nodes"])
 
 
 @pytest.mark.slow

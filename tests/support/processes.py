@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -88,6 +89,19 @@ class RealCluster:
             return
         pid = self._entry(name)["pid"]
         os.kill(pid, signal.SIGKILL)
+
+    async def limp(self, name: str, for_s: float, rng: random.Random) -> None:
+        """The process is stopped for longer than a probe is waited for, then runs for a moment, again and again."""
+        pid = self._entry(name)["pid"]
+        end = asyncio.get_running_loop().time() + for_s
+        try:
+            while asyncio.get_running_loop().time() < end:
+                os.kill(pid, signal.SIGSTOP)
+                await asyncio.sleep(0.9 + rng.random())
+                os.kill(pid, signal.SIGCONT)
+                await asyncio.sleep(0.2 + rng.random() / 5)
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def restart(self, name: str) -> None:
         """Start a killed process again with nothing but its argv."""
