@@ -51,10 +51,10 @@ def questions(rng):
     yield "/indexes/m/search", {"q": q(), "distinct": "maker", "facets": ["tags", "maker"], **shown}
     yield "/indexes/m/search", {"q": q(), "facets": ["*"], **shown}
     yield "/indexes/m/search", {"q": q(), "matchingStrategy": "frequency", "facets": ["n"], **shown}
-    many = " ".join(rng.choices([*WORDS, "alpha b", "gam ma", "nothing", '"beta"'], k=rng.randint(4, 7)))
-    yield "/indexes/m/search", {"q": many, "matchingStrategy": "frequency", **shown}
+    long = " ".join(rng.choices([*WORDS, "alpha b", "gam ma", "nothing", '"beta"'], k=rng.randint(4, 7)))
+    yield "/indexes/m/search", {"q": long, "matchingStrategy": "frequency", **shown}
     sort = ["n:desc"] if rng.random() < 0.5 else []
-    yield "/indexes/m/search", {"q": many, "matchingStrategy": "frequency", "sort": sort, **shown}
+    yield "/indexes/m/search", {"q": long, "matchingStrategy": "frequency", "sort": sort, **shown}
     yield "/indexes/m/facet-search", {"facetName": "maker", "facetQuery": rng.choice(["", "b", "acm"])}
     yield "/indexes/m/facet-search", {"facetName": "maker", "q": q(), "filter": "n > 1"}
     marked = {"attributesToHighlight": ["*"], "showMatchesPosition": True}
@@ -63,6 +63,8 @@ def questions(rng):
     federation = {"limit": rng.randint(1, 6), "facetsByIndex": {"m": ["maker", "n"]}}
     yield "/multi-search", {"federation": federation, "queries": many}
     yield "/multi-search", {"federation": {**federation, "distinct": "maker"}, "queries": many}
+    rare = [{"indexUid": "m", "q": text, "matchingStrategy": "frequency"} for text in (long, q())]
+    yield "/multi-search", {"federation": federation, "queries": rare}
 
 
 async def ask(edge, path, body):
