@@ -19,6 +19,8 @@ from miroir.services.writes.oplog import OpLog
 
 _OPS_MAX = 200
 _LINES_MAX = 5000
+#: nodes refuse requests that are much larger
+_BYTES_MAX = 8 << 20
 #: what the ordinary lane of the target brings; the copy only waits until it has
 _EVERYWHERE = frozenset({Action.SETTINGS, Action.PRIMARY_KEY})
 
@@ -35,6 +37,7 @@ class Batch:
     primary_key: str | None = None
     lines: tuple[bytes, ...] = ()
     ids: tuple[str, ...] = ()
+    size_bytes: int = 0  #: of the lines
     behind_lane: bool = False
 
 
@@ -120,13 +123,15 @@ class HeldOps:
             return Batch(action, op)
         behind = action in _EVERYWHERE or resolution.node_settings is not None
         if action is Action.ADD:
+            lines = tuple(self._writer.lines_of(op, copy.physical, copy.shards))
             return Batch(
                 action,
                 op,
                 numbers=(op,),
                 merge=resolution.merge,
                 primary_key=resolution.primary_key,
-                lines=tuple(self._writer.lines_of(op, copy.physical, copy.shards)),
+                lines=lines,
+                size_bytes=sum(map(len, lines)),
                 # An edition also deletes: first that, then what it writes.
                 ids=tuple(self._writer.ids_of(op, copy.physical, copy.shards)) if resolution.ids else (),
                 behind_lane=behind,
@@ -147,7 +152,7 @@ def _joined(left: Batch, right: Batch) -> Batch | None:
         return None
     if left.behind_lane or right.behind_lane or left.ops >= _OPS_MAX:
         return None
-    if len(left.lines) + len(right.lines) > _LINES_MAX:
+    if len(left.lines) + len(right.lines) > _LINES_MAX or left.size_bytes + right.size_bytes > _BYTES_MAX:
         return None
     return Batch(
         left.action,
@@ -158,4 +163,5 @@ def _joined(left: Batch, right: Batch) -> Batch | None:
         primary_key=left.primary_key,
         lines=(*left.lines, *right.lines),
         ids=(*left.ids, *right.ids),
+        size_bytes=left.size_bytes + right.size_bytes,
     )
