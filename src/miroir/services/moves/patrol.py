@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from miroir.core.moves.cluster_view import MoveLimits
+from miroir.core.moves.copying import UnsafeChangeError
 from miroir.core.topology import NodeId
 from miroir.ports.nodes import NodeError
 from miroir.ports.store import Conflict, Store, Table
@@ -107,7 +108,7 @@ class Patrol:
             seen = await self._check.compare(
                 layout, shard, limits, documents_per_s=limits.scrub_documents_per_s
             )
-        except (NodeError, NodeRefusedError, Conflict) as error:
+        except (NodeError, NodeRefusedError, Conflict, UnsafeChangeError) as error:
             log.info("patrol_passes_by", index=layout, shard=shard, reason=str(error))
             return
         if seen is None:
