@@ -61,7 +61,7 @@ class Standing:
     def one_node(
         self, layout: str, shards: Collection[int], op: int, *, but: Collection[str] = ()
     ) -> Source | None:
-        """One node that holds all of these shards; None when there is none, or nothing to read."""
+        """One node that holds all of these shards, a late one if it must be; None when there is none, or nothing to read."""
         if not shards:
             return None
         count = len(self._cluster.placement[layout].shards)
@@ -69,4 +69,5 @@ class Standing:
         if not found:
             return None
         wanted = Cut(layout, count, frozenset(shards))
-        return Source(layout, count, dict.fromkeys(shards, min(found)), wanted)
+        node = min(found, key=lambda one: (NodeId(one) in self._cluster.doubted, one))
+        return Source(layout, count, dict.fromkeys(shards, node), wanted)
