@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from urllib.parse import urlencode
 
+import orjson
 import pytest
 
 from miroir.core.records import LaneRecord, decode
 from miroir.core.topology import ReplicaState
+from miroir.core.writes.ops import tag
+from miroir.meili.http import HttpRequest
 from miroir.ports.store import Table
+from miroir.services.writes.node_requests import last_step
 from tests.support.virtual_time import run_virtual
 from tests.unit.services.small_cluster import LIMITS, SmallCluster
 from tests.unit.services.test_writes import docs, in_cluster
@@ -107,5 +112,37 @@ def test_a_restart_after_settings_hides_and_rebuilds_nothing(tmp_path, pause_s):
                 view = cluster.writes.cluster.snapshot().indexes["m"]
                 states = {state for replicas in view.placement for state in replicas.values()}
                 assert states == {ReplicaState.IN_SYNC}
+
+    run_virtual(main())
+
+
+def test_an_old_request_that_arrives_after_a_restart_is_noticed_though_its_lane_is_at_rest(tmp_path):
+    cluster = SmallCluster(tmp_path / "miroir.db", limits=dataclasses.replace(LIMITS, keep_done_s=1.0))
+
+    async def main():
+        async with cluster.running_nodes():
+            async with cluster.orchestrator():
+                await cluster.live()
+                first = await cluster.write("POST", "/indexes/m/documents", docs(*range(20)))
+                await cluster.wait(first)
+                await cluster.done("POST", "/indexes/m/documents", docs(*range(20), changed=1))
+                await cluster.quiet()
+                await asyncio.sleep(10)
+                assert not cluster.writes.log.ops
+            async with cluster.orchestrator():
+                await cluster.live()
+                await asyncio.sleep(5)
+                physical = cluster.writes.cluster.sequenced.names["m"]
+                held = [{**d, "changed": 0} for d in cluster.on_node("b", physical).values()]
+                step = last_step(first)
+                query = urlencode({"customMetadata": tag(step, step)})
+                path = f"/indexes/{physical}/documents"
+                headers = {"content-type": "application/json"}
+                late = HttpRequest("POST", path, query, headers, orjson.dumps(held))
+                assert (await cluster.engines["b"].edge.respond(late)).status == 202
+                await asyncio.sleep(5)
+                view = cluster.writes.cluster.snapshot().indexes["m"]
+                states = {replicas["b"] for replicas in view.placement if "b" in replicas}
+                assert states == {ReplicaState.STALE}, "what it holds is old, and what followed is not kept"
 
     run_virtual(main())

@@ -60,7 +60,9 @@ class Delivery:
         self._limits, self._rng = limits, rng
         self._ended, self._changed = ended, changed
         self.tracks = Tracks()
-        self.watches = Watches(transport, cluster, self.tracks, limits, report=self._report)
+        self.watches = Watches(
+            transport, cluster, self.tracks, limits, report=self._report, begin_lane=self._begin
+        )
         self._group: asyncio.TaskGroup | None = None
 
     # --- from the other services --------------------------------------------------------------
@@ -92,6 +94,13 @@ class Delivery:
             found = Track(NodeId(node), physical, lane, Bell(lambda: self._start(physical, node)))
             self.tracks.add(found)
         return found
+
+    def _begin(self, physical: str, node: NodeId) -> Track | None:
+        if physical not in self._cluster.placement or node not in self._cluster.members(physical):
+            return None
+        track = self.track(physical, node)
+        track.wake.set()
+        return track
 
     def renew(self, physical: str, node: str) -> None:
         """The node takes part in the index (again), as its stored lane says; what it missed comes by a copy."""

@@ -43,7 +43,10 @@ class Watch:
 
 
 class Watches:
-    """All watchers. `report` (track, outcomes) hears of every task of a lane that ended or turned up."""
+    """All watchers. `report` (track, outcomes) hears of every task of a lane that ended or turned up.
+
+    `begin_lane` makes the lane of an index that was at rest, if the node takes part in it.
+    """
 
     def __init__(
         self,
@@ -53,12 +56,14 @@ class Watches:
         limits: WriteLimits,
         *,
         report: Callable[[Track, list[Outcome]], None],
+        begin_lane: Callable[[str, NodeId], Track | None],
     ) -> None:
         self._transport = transport
         self._cluster = cluster
         self._tracks = tracks
         self._limits = limits
         self._report = report
+        self._begin_lane = begin_lane
         #: hears of every task a node shows: physical, node, task, the newest task when watching began
         self.look: Callable[[str, NodeId, NodeTask, int], None] = lambda physical, node, task, first: None
         self.on_rolled_back: Callable[[NodeId], None] = lambda node: None  #: it has forgotten tasks it had
@@ -196,6 +201,10 @@ class Watches:
                 continue
             self.look(physical, watch.node, task, watch.first)
             track = self._tracks.get((physical, watch.node))
+            if track is None and task.ops is not None:
+                track = self._begin_lane(
+                    physical, watch.node
+                )  # nothing was sent since the start: an old request
             done, outcomes = (True, []) if track is None else track.lane.observe(task)
             if done:
                 watch.settled.add(task.uid)
