@@ -63,6 +63,8 @@ class LayoutCheck:
         self._repair = LayoutRepair(calls)
         self._is_busy = is_busy
         self.trusted: Callable[[NodeId], Awaitable[bool]] = _trust
+        #: whether replicas of a layout are being made: of what is set right meanwhile they could have the old
+        self.is_copied: Callable[[str], bool] = lambda layout: False
         self._left: dict[str, set[int]] = {}  #: layout -> shards to be verified; without an entry, all
         self.differed: Counter[str] = Counter()  #: layout -> documents that were set right
         self._seen: dict[str, tuple[int, Seen]] = {}  #: layout -> (comparisons ahead, the last one)
@@ -124,6 +126,8 @@ class LayoutCheck:
     async def _step(
         self, layout: str, limits: MoveLimits, then: Callable[[list[str]], Awaitable[bool]]
     ) -> bool:
+        if self.is_copied(layout):
+            return False
         left = self._left.setdefault(layout, self._all(layout))
         some = tuple(sorted(left)[: limits.shards_per_copy])
         if not await self._look_ahead(layout, some, limits):

@@ -70,6 +70,9 @@ class Moving:
             cluster, writes.sequencer, standing, held, calls, is_busy=writes.mending.is_unsettled
         )
         check.trusted = writes.prober.is_itself
+        check.is_copied = lambda layout: any(
+            copy.active and copy.physical == layout for copy in self.copier.copies.values()
+        )
         self.check = check
         writes.mending.bring_ghosts = GhostDelivery(cluster, writes.sequencer, standing, calls).bring
         writes.completion.on_refused = check.refused
