@@ -175,9 +175,7 @@ def openapi() -> dict[str, Any]:
                 body=_SHARDS_BODY,
             )
         },
-        "/_miroir/verify": {
-            "post": _begins("Compare all replicas with each other; those that differ are rebuilt.")
-        },
+        "/_miroir/verify": {"post": _begins("Compare all replicas with each other; rebuild what differs.")},
     }
     for verb in ("pause", "resume", "cancel"):
         paths[f"/_miroir/operations/{{id}}/{verb}"] = {
