@@ -150,7 +150,7 @@ class ShardCalls:
             with _understood(node, "listing tasks"):
                 page = task_page(answer.body)
             found.extend(task for _, task in page.tasks)
-            if len(page.uids) < _LOOKED_BACK:
+            if len(page.uids) < _LOOKED_BACK or not page.uids[-1]:
                 break
             start = {"from": page.uids[-1] - 1}
         return found[::-1]
