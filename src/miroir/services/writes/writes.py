@@ -96,9 +96,7 @@ class WritePath:
         self.drift = Drift(
             transport, self.cluster, self.delivery, limits, is_changing=self.rollouts.is_changing
         )
-        self.tasks = Tasks(
-            store, self.log, now_ns, changed=self.sequencer.wake, turn=self.sequencer.turn
-        )
+        self.tasks = Tasks(store, self.log, now_ns, changed=self.sequencer.wake, turn=self.sequencer.turn)
         self.stats = Stats(transport, self.cluster, self.log)
         self.retention = Retention(
             store, self.log, self.cluster, self.delivery, writer, self.tasks, limits, now_ns
