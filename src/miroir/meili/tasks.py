@@ -193,9 +193,10 @@ def _order_of(names: tuple[str, ...]) -> Callable[[tuple[str, int]], int]:
 
 
 def indexes_of(task: Task) -> frozenset[str]:
-    """Indexes a task is about: its own, or both sides of every swap; none for global tasks."""
+    """Indexes a task is about: its own (by both names when it renames it), or both sides of every swap."""
     if task.index_uid is not None:
-        return frozenset((task.index_uid,))
+        new_uid = (task.details or {}).get("newIndexUid") if task.kind == "indexUpdate" else None
+        return frozenset((task.index_uid, new_uid or task.index_uid))
     return frozenset(uid for pair in task.swaps for uid in pair)
 
 
@@ -248,12 +249,7 @@ def _member(get: Callable[[Task], Any], accepted: Collection[Any]) -> Predicate:
 
 
 def _about(index_uids: Collection[str]) -> Predicate:
-    def test(task: Task) -> bool:
-        if task.index_uid is not None:
-            return task.index_uid in index_uids
-        return any(uid in index_uids for pair in task.swaps for uid in pair)
-
-    return test
+    return lambda task: any(uid in index_uids for uid in indexes_of(task))
 
 
 def _between(get: Callable[[Task], int | None], after: int | None, before: int | None) -> Predicate:

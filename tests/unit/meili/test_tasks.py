@@ -234,6 +234,13 @@ def test_a_swap_relabels_both_sides() -> None:
     assert relabel(Task(uid=1, kind="indexSwap"), names).index_uid is None
 
 
+def test_a_rename_is_about_both_names() -> None:
+    details = {"primaryKey": None, "oldIndexUid": "a", "newIndexUid": "b"}
+    rename = Task(uid=1, kind="indexUpdate", index_uid="a", details=details)
+    for name, total in (("a", 1), ("b", 1), ("c", 0)):
+        assert select_page([rename], TasksQuery(TaskFilter(index_uids=frozenset({name})))).total == total
+
+
 def test_earlier_swaps_are_relabelled_too_and_batches_say_what_ran() -> None:
     names = {"a": "b", "b": "a"}
     shown = [{"indexes": ["a", "c"], "rename": False}, {"indexes": ["d", "e"], "rename": False}]
