@@ -52,7 +52,7 @@ def named(error: ApiError, uid: str) -> ApiError:
 
 def _answer(state: State, live: LiveIndex, query: SearchQuery, call: Call) -> dict[str, Any]:
     watch = Stopwatch()
-    check_query(query)
+    check_query(query, live.index.settings)
     try:
         found = search(
             live.index, query, is_enabled=is_enabled(state), is_late=late_after(live.index.settings)

@@ -8,7 +8,7 @@ searches the filter too) comes after the index is known to exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
@@ -26,7 +26,7 @@ from miroir.meili.search_fields import (
     SIMILAR_FIELDS,
     SIMILAR_PARAMS,
 )
-from miroir.meili.search_kinds import require_hybrid
+from miroir.meili.search_kinds import check_embedder, require_hybrid
 from miroir.meili.sorting import Sort, parse_sort, parse_sorts
 
 __all__ = [
@@ -92,9 +92,10 @@ def check_features(query: SearchQuery, is_enabled: Callable[[str], bool]) -> Non
     filters.check_features(filters.parse(query.filter), is_enabled)
 
 
-def check_query(query: SearchQuery) -> None:
+def check_query(query: SearchQuery, settings: Mapping[str, Any]) -> None:
     """What is refused once the index is known to exist, before it is looked at more closely. Raises ApiError."""
     require_hybrid(query)
+    check_embedder(settings, query)
     parse_sorts(query.sort)
 
 

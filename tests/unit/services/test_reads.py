@@ -17,6 +17,7 @@ from miroir.meili.commands import (
     DocumentGet,
     DocumentsQuery,
     Federation,
+    Hybrid,
     MultiSearch,
     MultiSearchItem,
     SearchQuery,
@@ -215,6 +216,14 @@ async def test_deep_pages_fetch_their_documents_in_a_second_request() -> None:
     _, answer = await reads.search("books", SearchQuery(offset=500, limit=3))
     assert answer["hits"] == [{"id": 500}, {"id": 501}, {"id": 502}]
     assert len(transport.asked) == 4
+
+
+@on_virtual_time
+async def test_an_embedder_is_looked_for_before_sorts_are_read() -> None:
+    reads, transport = reads_over(SPLIT, {})
+    with pytest.raises(ApiError) as refused:
+        await reads.search("books", SearchQuery(q="x", hybrid=Hybrid("e"), sort=("year",)))
+    assert (refused.value.code, transport.asked) == ("invalid_search_embedder", [])
 
 
 @on_virtual_time

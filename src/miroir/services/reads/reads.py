@@ -117,7 +117,7 @@ class Reads:
 
         async def once(attempt: Try) -> tuple[dict[str, Any], Any]:
             reading = self._open(attempt, index_uid)
-            check_query(query)
+            check_query(query, reading.index.settings)
             result = await self._search.search(reading, query)
             check_personalize(query)
             return result, self._described(reading.index, query) if include_metadata else None
@@ -161,7 +161,7 @@ class Reads:
                     check_item(request, position)
                     check_features(item.search, self._is_enabled)
                     reading = self._open_inside(attempt, item.index_uid, position)
-                    check_query(item.search)
+                    check_query(item.search, reading.index.settings)
                     result = await self._search.search(reading, item.search)
                     check_personalize(item.search)
                 except ApiError as error:
