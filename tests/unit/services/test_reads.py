@@ -280,27 +280,3 @@ async def test_documents_by_insertion_order_and_by_id() -> None:
     assert len(transport.asked) == 1
     with pytest.raises(ApiError, match=r"Document `7` not found\."):
         await reads.document_get("books", DocumentGet("7"))
-
-
-@on_virtual_time
-async def test_stats_count_every_shard_once() -> None:
-    def node(count: int, mine: int) -> Reply:
-        def reply(request: NodeRequest, _body: dict[str, Any]) -> tuple[int, Any]:
-            if request.path.endswith("/search"):
-                return 200, {"hits": [], "estimatedTotalHits": mine}
-            fields = {"id": count, "_miroir_seq": count}
-            return 200, {
-                "numberOfDocuments": count,
-                "rawDocumentDbSize": 100 * count,
-                "fieldDistribution": fields,
-            }
-
-        return reply
-
-    placement = [{"a": IN_SYNC}, {"b": IN_SYNC, "a": ReplicaState.RETIRING}]
-    reads, _ = reads_over(placement, {"a": node(10, 4), "b": node(6, 6)})
-    stats = await reads.index_stats("books")
-    assert stats["numberOfDocuments"] == 10
-    assert stats["rawDocumentDbSize"] == 1000
-    assert stats["avgDocumentSize"] == 100
-    assert stats["fieldDistribution"] == {"id": 10}

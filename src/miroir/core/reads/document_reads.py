@@ -121,21 +121,3 @@ def lacks_points(index: IndexView, query: DocumentsQuery, refusal: Mapping[str, 
 
 def _is_distance(entry: str) -> bool:
     return entry.startswith("_geoPoint(")
-
-
-def merge_stats(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Sums of `GET /indexes/{uid}/stats` over nodes that together hold every shard once."""
-    documents = sum(answer["numberOfDocuments"] for answer in answers)
-    size = sum(answer.get("rawDocumentDbSize", 0) for answer in answers)
-    return {
-        "numberOfDocuments": documents,
-        "rawDocumentDbSize": size,
-        "avgDocumentSize": size // documents if documents else 0,
-        "numberOfEmbeddings": sum(answer.get("numberOfEmbeddings", 0) for answer in answers),
-        "numberOfEmbeddedDocuments": sum(answer.get("numberOfEmbeddedDocuments", 0) for answer in answers),
-    }
-
-
-def holds_only(index: IndexView, share: Share) -> bool:
-    """Whether the node's own statistics speak of exactly the shards it answers for."""
-    return share.shard_filter is None

@@ -14,18 +14,16 @@ from miroir.core.reads.document_reads import (
     add_no_distances,
     added_fields,
     fetch_body,
-    holds_only,
     lacks_points,
     merge_documents,
-    merge_stats,
     without_distances,
 )
 from miroir.core.reads.field_lists import fields_body, merge_fields
 from miroir.core.reads.listing_order import depends_on_dropped, sorted_page, unsorted
 from miroir.core.reads.node_errors import as_api_error
 from miroir.core.reads.projection import Finisher, Projection
-from miroir.core.reads.search_plan import join_filters, only
-from miroir.core.reserved import SEQ_FIELD, is_reserved
+from miroir.core.reads.search_plan import only
+from miroir.core.reserved import SEQ_FIELD
 from miroir.core.topology import NodeId
 from miroir.meili.codes import ApiError
 from miroir.meili.commands import DocumentGet, DocumentsQuery, FieldsQuery, JsonObject
@@ -138,37 +136,6 @@ class DocumentReads:
         except NodeRefusal as refusal:
             raise as_api_error(refusal.body, reading.index) from refusal
         return merge_fields([answer.value["results"] for answer in answers], reading.index, query)
-
-    async def stats(self, reading: Reading) -> dict[str, Any]:
-        """Sums over the index, every shard once.
-
-        A node that holds more than it answers for counts its documents by filter; its sizes, embeddings and
-        field distribution are then taken in proportion, for a node cannot tell them apart by shard.
-        """
-        answers = await self._scatter.ask(reading, lambda _share, _origin: Ask("/stats", method="GET"))
-        counts = await self._scatter.ask(
-            reading,
-            lambda share, _: (
-                None
-                if holds_only(reading.index, share)
-                else Ask("/search", {"limit": 0, "filter": join_filters(share.shard_filter)})
-            ),
-        )
-        exact = {answer.share: answer.value["estimatedTotalHits"] for answer in counts}
-        parts: list[dict[str, Any]] = []
-        fields: dict[str, int] = {}
-        for answer in answers:
-            held = answer.value["numberOfDocuments"]
-            mine = exact.get(answer.share, held)
-            share = mine / held if held else 0.0
-            part = {
-                key: round(value * share) for key, value in answer.value.items() if isinstance(value, int)
-            }
-            parts.append({**part, "numberOfDocuments": mine})
-            for name, count in answer.value["fieldDistribution"].items():
-                if not is_reserved(name):
-                    fields[name] = fields.get(name, 0) + round(count * share)
-        return {**merge_stats(parts), "fieldDistribution": dict(sorted(fields.items()))}
 
 
 def _finisher(reading: Reading, added: tuple[str, ...]) -> Finisher:

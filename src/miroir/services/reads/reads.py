@@ -211,14 +211,6 @@ class Reads:
         page = Page(query.offset, query.limit)
         return 200, page_view(cut(found, page), page, len(found))
 
-    async def index_stats(self, index_uid: str) -> dict[str, Any]:
-        """Sums over the index, every shard once (raw byte counts, no reserved fields).
-
-        Keys: numberOfDocuments, rawDocumentDbSize, avgDocumentSize, numberOfEmbeddings,
-        numberOfEmbeddedDocuments, fieldDistribution. Not `isIndexing`: that is the task queue's to say.
-        """
-        return await self._of(index_uid, self._documents.stats)
-
     # --- attempts -----------------------------------------------------------------------------
 
     async def _of(self, index_uid: str, read: Callable[[Reading], Awaitable[T]]) -> T:
