@@ -127,13 +127,14 @@ class ReplicaCheck:
             bad = differing(copies, expected)
             if bad:
                 bad = differing(copies, expected, await self._tainted(layout, shard, nodes))
-            if not set(nodes) <= set(self._readable(layout, shard)):
-                return None  # one of them is another by now
+            async with self._cluster.changing:
+                if not set(nodes) <= set(self._readable(layout, shard)):
+                    return None  # one of them is another by now: it may be the last good one that is called bad
+                if bad:
+                    await self._mark_stale(layout, shard, bad)
             for node in bad:
                 log.error("replica_differs", node=node, index=layout, shard=shard)
                 self.incident(node)
-            if bad:
-                await self._mark_stale(layout, shard, bad)
             return bad
 
     async def _tainted(self, layout: str, shard: int, nodes: Collection[str]) -> set[str]:
@@ -186,15 +187,15 @@ class ReplicaCheck:
         return {one for one, row in zip(mine, rows, strict=True) if row is not None}
 
     async def _mark_stale(self, layout: str, shard: int, nodes: list[str]) -> None:
-        async with self._cluster.changing:
-            before = self._cluster.placement[layout]
-            shards = [dict(replicas) for replicas in before.shards]
-            for node in nodes:
-                if shards[shard].get(node) is ReplicaState.IN_SYNC:
-                    shards[shard][node] = ReplicaState.STALE
-            after = msgspec.structs.replace(before, shards=tuple(shards))
-            await self._cluster.change_placement(layout, after)
-            self._delivery.retire_strangers([layout])
+        """The caller holds the placement."""
+        before = self._cluster.placement[layout]
+        shards = [dict(replicas) for replicas in before.shards]
+        for node in nodes:
+            if shards[shard].get(node) is ReplicaState.IN_SYNC:
+                shards[shard][node] = ReplicaState.STALE
+        after = msgspec.structs.replace(before, shards=tuple(shards))
+        await self._cluster.change_placement(layout, after)
+        self._delivery.retire_strangers([layout])
 
 
 def _unequal(copies: dict[str, Digests]) -> set[str]:
