@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -29,16 +30,27 @@ async def prepared(cluster: SimCluster) -> None:
         assert (await task_end(cluster, reply.body["taskUid"])).status == "succeeded"
 
 
-async def totals_while_changing(cluster: SimCluster, after: Any = None) -> tuple[list[int], Any]:
+@dataclass(frozen=True)
+class Seen:
+    """How many documents a search found, and its loop times."""
+
+    begun: float
+    ended: float
+    total: int
+
+
+async def seen_while_changing(cluster: SimCluster, after: Any = None) -> tuple[list[Seen], Any]:
     """What searches found from before the change to after it, and the task of the change."""
-    totals: list[int] = []
+    seen: list[Seen] = []
     over = asyncio.Event()
+    now = asyncio.get_running_loop().time
 
     async def read() -> None:
         while not over.is_set():
+            begun = now()
             reply = await cluster.ask("POST", "/indexes/m/search", {"q": "word", "limit": 1})
             assert reply.status == 200, reply
-            totals.append(reply.body["estimatedTotalHits"])
+            seen.append(Seen(begun, now(), reply.body["estimatedTotalHits"]))
             await asyncio.sleep(0.01)
 
     async with asyncio.TaskGroup() as group:
@@ -51,7 +63,7 @@ async def totals_while_changing(cluster: SimCluster, after: Any = None) -> tuple
         task = await task_end(cluster, reply.body["taskUid"])
         await asyncio.sleep(1.0)
         over.set()
-    return totals, task
+    return seen, task
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -61,10 +73,12 @@ def test_no_answer_mixes_old_and_new_rules(seed: int) -> None:
         async with sim_cluster(shape, random.Random(seed)) as cluster:
             cluster.batch_step_s = 0.05
             await prepared(cluster)
-            totals, task = await totals_while_changing(cluster)
+            seen, task = await seen_while_changing(cluster)
             assert task.status == "succeeded"
-            assert set(totals) == {COUNT, COUNT // 2}, totals
-            assert totals == sorted(totals, reverse=True), "old rules came back"
+            assert {each.total for each in seen} == {COUNT, COUNT // 2}
+            first_new = min(each.ended for each in seen if each.total == COUNT // 2)
+            late = [each for each in seen if each.begun >= first_new and each.total == COUNT]
+            assert not late, "old rules came back for a search that began after an answer by new ones"
             await cluster.quiet()
             assert not cluster.orchestrator.writes.cluster.rolling
             reply = await cluster.ask("POST", "/indexes/m/search", {"q": "word", "limit": 1})
@@ -84,9 +98,9 @@ def test_a_group_that_dies_while_it_changes_holds_nobody_back() -> None:
                 await asyncio.sleep(0.05)
                 await cluster.nodes["n0-0"].crash()
 
-            totals, task = await totals_while_changing(cluster, crash)
+            seen, task = await seen_while_changing(cluster, crash)
             assert task.status == "succeeded"
-            assert totals[-1] == COUNT // 2
+            assert seen[-1].total == COUNT // 2
             await cluster.nodes["n0-0"].start()
             await cluster.quiet()
             assert not cluster.orchestrator.writes.cluster.rolling
