@@ -129,7 +129,9 @@ class ReplicaCheck:
                 bad = differing(copies, expected, await self._tainted(layout, shard, nodes))
             async with self._cluster.changing:
                 if not set(nodes) <= set(self._readable(layout, shard)):
-                    return None  # one of them is another by now: it may be the last good one that is called bad
+                    return (
+                        None  # one of them is another by now: it may be the last good one that is called bad
+                    )
                 if bad:
                     await self._mark_stale(layout, shard, bad)
             for node in bad:
